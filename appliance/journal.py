@@ -1,0 +1,408 @@
+"""The job journal: one SQLite file, the single truth of what was accepted and how it ended.
+
+A job is accepted once `submit` returns: its commit is on the disk (`synchronous=FULL`). From then on it has exactly
+one end. Any number of processes may share the file; every write of an engine carries its session, so an engine that
+lost its jobs to a newer one can no longer end them (`LeaseLost`).
+
+    queued ──claim──▶ running ──▶ finished | failed | cancelled
+       │  ◀─release/death─┘
+       └──▶ cancelled | expired
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from appliance.errors import BadInput, Conflict, EnsuenoError, LeaseLost, NoRoom, NotFound, QueueFull
+from appliance.ids import boot_id, new_id
+from appliance.job import Feedback, Image, Job, JobState, picture_seed, timestamp
+from appliance.request import GenerationRequest
+
+SAFE_SQLITE = (3, 51, 3)  # below it: the WAL-reset race, sqlite.org/wal.html#walresetbug
+DEATHS_ALLOWED = 2
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_SCHEMA = """
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    digest TEXT NOT NULL,                  -- of the request as asked, before the seed was fixed
+    request TEXT NOT NULL,                 -- json, seed fixed
+    images TEXT NOT NULL,                  -- json list of the image ids allotted at submit
+    origin TEXT NOT NULL,
+    state TEXT NOT NULL,
+    deadline REAL,                         -- unix seconds; not begun by then: expired
+    session TEXT,                          -- the engine that holds it
+    deaths INTEGER NOT NULL DEFAULT 0,     -- engines that died while it ran alone
+    alone INTEGER NOT NULL DEFAULT 0,      -- to be tried alone
+    cancel INTEGER NOT NULL DEFAULT 0,     -- asked to stop while running
+    engine TEXT, error TEXT, truncated TEXT,
+    created REAL NOT NULL, ended REAL
+) STRICT;
+CREATE INDEX open_jobs ON jobs (state, seq) WHERE state IN ('queued', 'running');
+CREATE TABLE images (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    job TEXT NOT NULL REFERENCES jobs (id),
+    prompt TEXT NOT NULL, seed INTEGER NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
+    created REAL NOT NULL, feedback TEXT
+) STRICT;
+CREATE TABLE sessions (id TEXT PRIMARY KEY, boot TEXT NOT NULL, opened REAL NOT NULL) STRICT;
+PRAGMA user_version = 1;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job in an engine's hands: the request's json is validated again by the engine, never trusted."""
+
+    id: str
+    request: str
+    images: tuple[str, ...]
+    alone: bool
+
+
+class Journal:
+    """Opens (or makes) the journal at `path`. Safe to use from many threads and processes.
+
+    `queue_limit` bounds the queued jobs (`QueueFull` beyond), `reserve` the bytes kept free on the disk (`NoRoom`).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        queue_limit: int = 100,
+        reserve: int = 64 << 20,
+        clock: Callable[[], float] = time.time,
+        boot: str | None = None,
+    ) -> None:
+        if _version(apsw.sqlite_lib_version()) < SAFE_SQLITE:
+            raise EnsuenoError(
+                f"SQLite {apsw.sqlite_lib_version()} can lose commits; install apsw 3.51.3 or newer."
+            )
+        self._path = path
+        self._queue_limit = queue_limit
+        self._reserve = reserve
+        self._clock = clock
+        self._boot = boot or boot_id()
+        self._threads = threading.local()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._write() as db:
+            if db.pragma("user_version") == 0:
+                db.execute(_SCHEMA)
+
+    # --- doors -------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        request: GenerationRequest,
+        *,
+        job_id: str | None = None,
+        origin: str = "http",
+        deadline: float | None = None,
+    ) -> tuple[Job, bool]:
+        """Accept a job; returns it and whether it is new. On return it is on the disk.
+
+        The same id with the same request gives the job as it stands, with another request `Conflict`. Raises
+        `BadInput` (a bad id), `QueueFull`, `NoRoom`.
+        """
+        job_id = new_id() if job_id is None else job_id
+        if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
+            raise BadInput("A job id has 1 to 64 letters, digits, dots, dashes or underscores.")
+        digest = hashlib.sha256(request.to_json().encode()).hexdigest()
+        with self._write() as db:
+            known = _first(db, "SELECT digest FROM jobs WHERE id = ?", (job_id,))
+            if known is not None:
+                if known[0] != digest:
+                    raise Conflict(f"The job id {job_id} was used for another request: choose a new id.")
+                return self._job(db, job_id), False
+            self._check_room(db)
+            fixed = request.with_seed()
+            images = json.dumps([new_id() for _ in range(request.count)])
+            db.execute(
+                "INSERT INTO jobs (id, digest, request, images, origin, state, deadline, created)"
+                " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
+                (job_id, digest, fixed.to_json(), images, origin, deadline, self._clock()),
+            )
+            return self._job(db, job_id), True
+
+    def job(self, job_id: str) -> Job:
+        """The job as it stands. Raises `NotFound`."""
+        return self._job(self._db, job_id)
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel: at once when queued, between two steps when running; an ended job stays as it ended."""
+        with self._write() as db:
+            self._job(db, job_id)
+            db.execute(
+                "UPDATE jobs SET state = 'cancelled', ended = ? WHERE id = ? AND state = 'queued'",
+                (self._clock(), job_id),
+            )
+            db.execute("UPDATE jobs SET cancel = 1 WHERE id = ? AND state = 'running'", (job_id,))
+            return self._job(db, job_id)
+
+    def images(self, limit: int = 50, before: str | None = None) -> list[Image]:
+        """The newest pictures first; `before` is the id of the last one already seen."""
+        if before is None:
+            return [_image(row) for row in self._db.execute(_IMAGES + " ORDER BY seq DESC LIMIT ?", (limit,))]
+        rows = self._db.execute(
+            _IMAGES + " WHERE seq < (SELECT seq FROM images WHERE id = ?) ORDER BY seq DESC LIMIT ?",
+            (before, limit),
+        )
+        return [_image(row) for row in rows]
+
+    def image(self, image_id: str) -> Image:
+        """One picture. Raises `NotFound`."""
+        row = _first(self._db, _IMAGES + " WHERE id = ?", (image_id,))
+        if row is None:
+            raise NotFound("There is no such picture.")
+        return _image(row)
+
+    def feedback(self, image_id: str, feedback: Feedback | None) -> Image:
+        """Keep a thumb up or down, or take it back with None. Raises `NotFound`."""
+        with self._write() as db:
+            value = None if feedback is None else feedback.value
+            db.execute("UPDATE images SET feedback = ? WHERE id = ?", (value, image_id))
+        return self.image(image_id)
+
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state."""
+        counts = dict.fromkeys(JobState, 0)
+        for state, count in self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state"):
+            counts[JobState(state)] = count
+        return counts
+
+    # --- engine ------------------------------------------------------------------------------------------------
+
+    def open_session(self) -> str:
+        """Begin an engine's life; returns its session. Takes over what the engine before it left running.
+
+        A job that ran alone when its engine died is charged one death, and fails at the second. Of several that
+        ran together nobody is charged, but each is then tried alone. After a reboot (a power cut) nobody is charged.
+        The caller holds the engine's file lock, so there is only ever one live session.
+        """
+        session = new_id()
+        with self._write() as db:
+            left: dict[str, list[str]] = defaultdict(list)
+            rows = db.execute(
+                "SELECT sessions.boot, jobs.session, jobs.id FROM jobs JOIN sessions ON sessions.id = jobs.session"
+                " WHERE state = 'running'"
+            )
+            for boot, holder, job_id in rows:
+                left[holder if boot == self._boot else ""].append(job_id)
+            for holder, job_ids in left.items():
+                if holder and len(job_ids) == 1:
+                    db.execute("UPDATE jobs SET deaths = deaths + 1 WHERE id = ?", job_ids)
+                elif holder:
+                    db.executemany("UPDATE jobs SET alone = 1 WHERE id = ?", [(job_id,) for job_id in job_ids])
+            self._settle_left_behind(db)
+            db.execute("DELETE FROM sessions")
+            db.execute("INSERT INTO sessions VALUES (?, ?, ?)", (session, self._boot, self._clock()))
+        return session
+
+    def _settle_left_behind(self, db: apsw.Connection) -> None:
+        now = self._clock()
+        db.execute(
+            "UPDATE jobs SET state = 'cancelled', ended = ?, session = NULL WHERE state = 'running' AND cancel = 1",
+            (now,),
+        )
+        db.execute(
+            "UPDATE jobs SET state = 'failed', ended = ?, session = NULL, error = ?"
+            " WHERE state = 'running' AND deaths >= ?",
+            (now, "The engine died twice while drawing this: change the request and try again.", DEATHS_ALLOWED),
+        )
+        db.execute("UPDATE jobs SET state = 'queued', session = NULL WHERE state = 'running'")
+
+    def claim(self, session: str) -> Claimed | None:
+        """Take the oldest queued job, or None when there is none or the next one must wait to be alone."""
+        if _first(self._db, "SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1", ()) is None:
+            return None
+        with self._write() as db:
+            self._require(db, session)
+            now = self._clock()
+            db.execute(
+                "UPDATE jobs SET state = 'expired', ended = ? WHERE state = 'queued' AND deadline <= ?", (now, now)
+            )
+            row = _first(
+                db, "SELECT id, request, images, alone FROM jobs WHERE state = 'queued' ORDER BY seq LIMIT 1", ()
+            )
+            if row is None:
+                return None
+            job_id, request, images, alone = row
+            running = [held[0] for held in db.execute("SELECT alone FROM jobs WHERE state = 'running'")]
+            if running and (alone or any(running)):
+                return None
+            db.execute("UPDATE jobs SET state = 'running', session = ? WHERE id = ?", (session, job_id))
+            return Claimed(job_id, request, tuple(json.loads(images)), bool(alone))
+
+    def cancelled(self, session: str) -> set[str]:
+        """The ids of this session's jobs that were asked to stop."""
+        rows = self._db.execute(
+            "SELECT id FROM jobs WHERE state = 'running' AND session = ? AND cancel = 1", (session,)
+        )
+        return {row[0] for row in rows}
+
+    def finish(self, session: str, job_id: str, *, engine: str, truncated: str | None = None) -> None:
+        """End a job whose pictures are all on the disk. Raises `LeaseLost`."""
+        with self._write() as db:
+            now = self._clock()
+            self._end(db, session, job_id, JobState.FINISHED, now)
+            db.execute("UPDATE jobs SET engine = ?, truncated = ? WHERE id = ?", (engine, truncated, job_id))
+            request, images = _one(db, "SELECT request, images FROM jobs WHERE id = ?", (job_id,))
+            fields = json.loads(request)
+            rows = [
+                (image, job_id, fields["prompt"], picture_seed(fields["seed"], index), fields["width"],
+                 fields["height"], now)
+                for index, image in enumerate(json.loads(images))
+            ]  # fmt: skip
+            db.executemany(
+                "INSERT INTO images (id, job, prompt, seed, width, height, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+
+    def fail(self, session: str, job_id: str, error: str) -> None:
+        """End a job that cannot be drawn, with the reason in one sentence. Raises `LeaseLost`."""
+        with self._write() as db:
+            self._end(db, session, job_id, JobState.FAILED, self._clock())
+            db.execute("UPDATE jobs SET error = ? WHERE id = ?", (error, job_id))
+
+    def stop(self, session: str, job_id: str) -> None:
+        """End a running job that was asked to stop. Raises `LeaseLost`."""
+        with self._write() as db:
+            self._end(db, session, job_id, JobState.CANCELLED, self._clock())
+
+    def release(self, session: str) -> None:
+        """Give back what this session holds (a stop or an upgrade): charged to nobody."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE jobs SET state = 'cancelled', ended = ?, session = NULL"
+                " WHERE state = 'running' AND session = ? AND cancel = 1",
+                (self._clock(), session),
+            )
+            db.execute(
+                "UPDATE jobs SET state = 'queued', session = NULL WHERE state = 'running' AND session = ?",
+                (session,),
+            )
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    @property
+    def _db(self) -> apsw.Connection:
+        db: apsw.Connection | None = getattr(self._threads, "db", None)
+        if db is None:
+            db = apsw.Connection(str(self._path))
+            db.set_busy_timeout(10_000)
+            db.transaction_mode = "IMMEDIATE"
+            if db.pragma("journal_mode", "wal") != "wal":
+                raise EnsuenoError(f"{self._path} cannot use a write-ahead log: put the data dir on a local disk.")
+            db.pragma("synchronous", "FULL")
+            db.pragma("foreign_keys", True)
+            if db.pragma("synchronous") != 2:
+                raise EnsuenoError("SQLite refused synchronous=FULL: accepted jobs would not be safe.")
+            self._threads.db = db
+        return db
+
+    @contextmanager
+    def _write(self) -> Iterator[apsw.Connection]:
+        db = self._db
+        try:
+            with db:
+                yield db
+        except apsw.FullError:
+            raise NoRoom("The disk is full: delete old pictures or make room, then try again.") from None
+
+    def _check_room(self, db: apsw.Connection) -> None:
+        if shutil.disk_usage(self._path.parent).free < self._reserve:
+            raise NoRoom(
+                f"Less than {self._reserve >> 20} MiB are free: delete old pictures or make room, then try again."
+            )
+        waiting = _one(db, "SELECT count(*) FROM jobs WHERE state = 'queued'", ())[0]
+        if waiting >= self._queue_limit:
+            raise QueueFull(f"{waiting} pictures are already waiting: try again in a moment.")
+
+    def _job(self, db: apsw.Connection, job_id: str) -> Job:
+        row = _first(
+            db,
+            "SELECT seq, id, request, images, origin, state, engine, error, truncated, created, ended FROM jobs"
+            " WHERE id = ?",
+            (job_id,),
+        )
+        if row is None:
+            raise NotFound("There is no such job.")
+        seq, name, request, images, origin, state, engine, error, truncated, created, ended = row
+        position = None
+        if state == JobState.QUEUED.value:
+            position = _one(db, "SELECT count(*) FROM jobs WHERE state = 'queued' AND seq <= ?", (seq,))[0]
+        return Job(
+            id=name,
+            state=JobState(state),
+            request=GenerationRequest.model_validate_json(request),
+            images=json.loads(images) if state == JobState.FINISHED.value else [],
+            engine=engine,
+            error=error,
+            truncated=truncated,
+            position=position,
+            origin=origin,
+            created=timestamp(created),
+            ended=None if ended is None else timestamp(ended),
+        )
+
+    def _require(self, db: apsw.Connection, session: str) -> None:
+        if _first(db, "SELECT 1 FROM sessions WHERE id = ?", (session,)) is None:
+            raise LeaseLost("A newer engine has taken over: this one must stop.")
+
+    def _end(self, db: apsw.Connection, session: str, job_id: str, state: JobState, now: float) -> None:
+        db.execute(
+            "UPDATE jobs SET state = ?, ended = ?, session = NULL WHERE id = ? AND state = 'running' AND session = ?",
+            (state.value, now, job_id, session),
+        )
+        if db.changes() != 1:
+            raise LeaseLost(f"The job {job_id} is no longer held by this engine.")
+
+
+_IMAGES = "SELECT id, job, prompt, seed, width, height, created, feedback FROM images"
+
+
+def _image(row: Sequence[Any]) -> Image:
+    image_id, job, prompt, seed, width, height, created, feedback = row
+    return Image(
+        id=image_id,
+        job=job,
+        prompt=prompt,
+        seed=seed,
+        width=width,
+        height=height,
+        url=f"/v1/images/{image_id}.png",
+        created=timestamp(created),
+        feedback=None if feedback is None else Feedback(feedback),
+    )
+
+
+def _first(db: apsw.Connection, sql: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
+    for row in db.execute(sql, values):
+        return row
+    return None
+
+
+def _one(db: apsw.Connection, sql: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    row = _first(db, sql, values)
+    assert row is not None, sql
+    return row
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))

@@ -1,0 +1,215 @@
+"""`manifest.json`, the contract from `engine_build` to `appliance`: what a bundle is and what it can draw.
+
+Reads no tensor and imports no numpy, so the web process can hold requests to the bundle's limits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from appliance.errors import BadBundle
+from appliance.request import Offer
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+Shape = list[int | str]
+Size = Annotated[list[int], Field(min_length=2, max_length=2)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Tensor(_Part):
+    """An I/O tensor; a dimension is a number or the name of a dynamic one ("batch", "8*h")."""
+
+    name: str
+    dtype: Literal["float32", "float16", "int32", "int64"]
+    shape: Shape
+
+
+class Component(_Part):
+    """One network: the ONNX file (its weights lie beside it in `weights`) and its I/O tensors."""
+
+    file: str
+    weights: str | None = None
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    parameters: int = 0
+
+    def input(self, name: str) -> Tensor:
+        """The input tensor of that name; `KeyError` when there is none."""
+        return {tensor.name: tensor for tensor in self.inputs}[name]
+
+
+class Tokenizer(_Part):
+    """A `tokenizers` json; sequences are padded to `max_length` with `pad_token_id`."""
+
+    file: str
+    max_length: int = Field(ge=3, le=1024)
+    bos_token_id: int
+    eos_token_id: int
+    pad_token_id: int
+
+
+class SchedulerSettings(_Part):
+    """The noise schedule the network was trained with (names as in a diffusers scheduler_config.json)."""
+
+    prediction_type: Literal["epsilon", "v_prediction", "sample", "flow"]
+    num_train_timesteps: int = 1000
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
+    steps_offset: int = 1
+    shift: float = 1.0
+    allowed: list[str] = Field(min_length=1, description="Schedulers on offer, the default first.")
+
+
+class Latents(_Part):
+    """Latents are (batch, channels, height / scale, width / scale); decoded = latents / scaling_factor + shift_factor."""
+
+    channels: int = Field(ge=1, le=128)
+    scale: int = Field(ge=1, le=64)
+    scaling_factor: float = 1.0
+    shift_factor: float = 0.0
+
+
+class Preview(_Part):
+    """A linear map latents → RGB in [-1, 1]: each latent pixel becomes `patch` x `patch` pixels.
+
+    `matrix` is (channels, patch*patch*3), rows in latent-channel order, columns in (row, column, RGB) order; `bias` has
+    patch*patch*3 numbers.
+    """
+
+    patch: int = Field(ge=1, le=16)
+    matrix: list[list[float]]
+    bias: list[float]
+
+
+class Limits(_Part):
+    """`batch` counts UNet rows in one call (guidance costs two); ranges are inclusive."""
+
+    batch: int = Field(default=8, ge=1, le=256)
+    steps: tuple[int, int] = (1, 100)
+    guidance: tuple[float, float] = (0.0, 20.0)
+    count: int = Field(default=4, ge=1, le=64)
+
+
+class Defaults(_Part):
+    steps: int = 20
+    guidance: float = 7.5
+    locale: str = "en"
+
+
+class FileEntry(_Part):
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: int = Field(ge=0)
+
+
+class Manifest(_Part):
+    """The whole of manifest.json."""
+
+    format: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    version: str
+    licence: str
+    family: Literal["sd"] = "sd"
+    components: dict[str, Component]
+    tokenizer: Tokenizer
+    scheduler: SchedulerSettings
+    latents: Latents
+    sizes: Annotated[list[Size], Field(min_length=1)]
+    limits: Limits = Limits()
+    defaults: Defaults = Defaults()
+    preview: Preview | None = None
+    locales: list[str] = ["en"]
+    examples: dict[str, list[str]] = {}
+    files: dict[str, FileEntry]
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+                raise ValueError(f"the file name {name!r} leads out of the bundle")
+        return files
+
+    def offer(self) -> Offer:
+        """The limits that requests are held to."""
+        return Offer(
+            sizes=tuple((width, height) for width, height in self.sizes),
+            steps=self.limits.steps,
+            default_steps=self.defaults.steps,
+            guidance=self.limits.guidance,
+            default_guidance=self.defaults.guidance,
+            schedulers=tuple(self.scheduler.allowed),
+            max_count=self.limits.count,
+            default_locale=self.defaults.locale,
+        )
+
+
+class Bundle:
+    """A bundle's folder and its manifest. `Bundle.open` checks the manifest; `verify` every byte."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Read and check the manifest. Raises `BadBundle` with the remedy."""
+        path = folder / MANIFEST
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError:
+            raise BadBundle(
+                f"{folder} holds no {MANIFEST}: name a bundle folder, or make one with `python -m engine_build export`."
+            ) from None
+        except UnicodeDecodeError:
+            raise BadBundle(f"{path} is not text: export the bundle again.") from None
+        try:
+            manifest = Manifest.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "json"
+            raise BadBundle(f"{path}: {where}: {first['msg']}: export the bundle again.") from None
+        bundle = cls(folder, manifest)
+        bundle._check_references()
+        return bundle
+
+    def path(self, name: str) -> Path:
+        """The path of a file that the manifest lists."""
+        if name not in self.manifest.files:
+            raise BadBundle(f"{self.folder.name}: {name} is not among the manifest's files: export the bundle again.")
+        return self.folder / name
+
+    def verify(self) -> None:
+        """Check presence, size and sha256 of every file. Raises `BadBundle` at the first that differs."""
+        for name, entry in self.manifest.files.items():
+            path = self.folder / name
+            if not path.is_file():
+                raise BadBundle(f"{self.folder.name}: {name} is missing: copy the bundle again.")
+            if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
+                raise BadBundle(f"{self.folder.name}: {name} is not the file that was exported (sha256 differs): copy the bundle again.")
+
+    def _check_references(self) -> None:
+        for component in self.manifest.components.values():
+            for name in (component.file, component.weights):
+                if name is not None:
+                    self.path(name)
+        self.path(self.manifest.tokenizer.file)
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()

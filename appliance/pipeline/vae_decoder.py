@@ -1,0 +1,40 @@
+"""Latents to pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.engines import Network
+from appliance.errors import EngineFault
+from appliance.pipeline.manifest import Component, Latents
+
+NAME = "vae_decoder"
+LATENTS = "latents"
+IMAGE = "image"
+
+
+class VaeDecoder:
+    """(channels, h, w) float32 latents → (H, W, 3) uint8 pixels."""
+
+    def __init__(self, network: Network, component: Component, latents: Latents) -> None:
+        self._network = network
+        self._dtype = component.input(LATENTS).dtype
+        self._latents = latents
+
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Raises `EngineFault` when the network's answer is not finite."""
+        unscaled = latents[None] / self._latents.scaling_factor + self._latents.shift_factor
+        image = self._network.run({LATENTS: unscaled.astype(self._dtype, copy=False)})[IMAGE][0]
+        if not np.isfinite(image).all():
+            raise EngineFault(
+                "The picture came out as no numbers: ask again with other words, fewer steps or less guidance; "
+                "if all pictures do, run `ensueno doctor`."
+            )
+        return to_pixels(np.moveaxis(image, 0, -1))
+
+
+def to_pixels(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """[-1, 1] → 0 ... 255, same shape, C-contiguous; beyond the range is clipped."""
+    scaled = np.asarray(image, dtype=np.float32) * 127.5 + 127.5
+    return np.ascontiguousarray(np.clip(scaled, 0.0, 255.0).round().astype(np.uint8))

@@ -1,0 +1,64 @@
+"""A picture's file: PNG with what other tools read (`parameters`) and the whole request as json (`ensueno`)."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from appliance import __version__
+from appliance.job import picture_seed
+from appliance.request import GenerationRequest
+
+_LEVEL = 6
+
+
+def encode(pixels: NDArray[np.uint8]) -> bytes:
+    """A bare PNG of (height, width, 3) uint8 pixels, as previews use."""
+    return _png(pixels, None)
+
+
+def encode_with_request(
+    pixels: NDArray[np.uint8], request: GenerationRequest, index: int, *, engine: str, bundle: str
+) -> bytes:
+    """The PNG of picture `index` of a request, telling how it was made."""
+    info = PngInfo()
+    info.add_itxt("parameters", parameters(request, index, bundle))
+    told = {
+        "request": request.model_dump(),
+        "index": index,
+        "engine": engine,
+        "bundle": bundle,
+        "software": f"ensueno {__version__}",
+    }
+    info.add_itxt("ensueno", json.dumps(told, ensure_ascii=False))
+    return _png(pixels, info)
+
+
+def parameters(request: GenerationRequest, index: int, bundle: str) -> str:
+    """The text that other tools read: prompt, negative prompt, and a line of settings."""
+    assert request.seed is not None
+    settings = {
+        "Steps": request.steps,
+        "Sampler": request.scheduler,
+        "CFG scale": f"{request.guidance:g}",
+        "Seed": picture_seed(request.seed, index),
+        "Size": f"{request.width}x{request.height}",
+        "Model": bundle,
+        "Version": f"ensueno {__version__}",
+    }
+    lines = [request.prompt]
+    if request.negative_prompt:
+        lines.append(f"Negative prompt: {request.negative_prompt}")
+    lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
+    return "\n".join(lines)
+
+
+def _png(pixels: NDArray[np.uint8], info: PngInfo | None) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB").save(buffer, "PNG", pnginfo=info, compress_level=_LEVEL)
+    return buffer.getvalue()

@@ -1,0 +1,219 @@
+"""What is asked for. Its constructor is the only validation: a `GenerationRequest` that exists can be drawn."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from appliance.errors import BadInput
+
+MAX_PROMPT = 2000
+MAX_SEED = 2**32 - 1
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,4}")
+_INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}  # not Cn: an emoji newer than this Python's tables is visible
+_Whole = Annotated[int, Field(ge=1, le=99_999)]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a bundle can draw: the limits a request is held to, and what it is given when it says nothing.
+
+    `sizes` are (width, height) in pixels, the default first; the ranges are inclusive; the default scheduler
+    is the first one.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    steps: tuple[int, int]
+    default_steps: int
+    guidance: tuple[float, float]
+    default_guidance: float
+    schedulers: tuple[str, ...]
+    max_count: int = 4
+    default_locale: str = "en"
+
+
+class GenerationRequest(BaseModel):
+    """One wish, complete: every field has its value but the seed, which `journal.submit` fixes when it is None.
+
+    Made by `GenerationRequest.of(fields, offer)`; raises `BadInput` with one sentence.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    prompt: str = Field(description=f"What to draw: 1 to {MAX_PROMPT} characters.")
+    negative_prompt: str = Field(
+        default="",
+        validation_alias=AliasChoices("negative_prompt", "negative"),
+        description="What to steer away from.",
+    )
+    width: _Whole = Field(description="Pixels; width and height are one of the bundle's sizes.")
+    height: _Whole = Field(description="Pixels.")
+    steps: _Whole = Field(
+        validation_alias=AliasChoices("steps", "num_inference_steps"),
+        description="Denoise steps.",
+    )
+    guidance: float = Field(
+        validation_alias=AliasChoices("guidance", "guidance_scale"),
+        description="guidance_scale w in uncond + w (text - uncond); off at 1 and below.",
+    )
+    scheduler: str = Field(description="One of the bundle's schedulers.")
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
+        default=None, description="Same seed, same picture. Random when absent."
+    )
+    count: _Whole = Field(default=1, description="Pictures; picture i has seed + i.")
+    locale: str = Field(description="The words' place: en, es, en-GB, es-419 ...")
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any], offer: Offer) -> GenerationRequest:
+        """Build from plain fields (json or command line), filling what is absent from the offer."""
+        if not isinstance(fields, Mapping):
+            raise BadInput('The request must be a json object such as {"prompt": "a red apple"}.')
+        try:
+            return cls.model_validate(dict(fields), context=offer)
+        except ValidationError as error:
+            raise BadInput(sentence(error)) from None
+
+    @classmethod
+    def from_json(cls, text: str, offer: Offer) -> GenerationRequest:
+        """The same from json text, as the engine does when it claims a job."""
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError):
+            raise BadInput("The request is not valid json.") from None
+        return cls.of(fields, offer)
+
+    def to_json(self) -> str:
+        """Canonical json: the same request gives the same text."""
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+
+    def with_seed(self) -> GenerationRequest:
+        """The same wish with its seed fixed: at random when none was asked for."""
+        if self.seed is not None:
+            return self
+        return self.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, dict) or not isinstance(info.context, Offer):
+            return data
+        offer = info.context
+        fields = {key: value for key, value in data.items() if value is not None}
+        size = fields.pop("size", None)
+        if size is not None:
+            if "width" in fields or "height" in fields:
+                raise BadInput("Give either size or width and height, not both.")
+            fields["width"], fields["height"] = parse_size(size)
+        if ("width" in fields) != ("height" in fields):
+            raise BadInput("Give width and height together.")
+        if "width" not in fields:
+            fields["width"], fields["height"] = offer.sizes[0]
+        if "steps" not in fields and "num_inference_steps" not in fields:
+            fields["steps"] = offer.default_steps
+        if "guidance" not in fields and "guidance_scale" not in fields:
+            fields["guidance"] = offer.default_guidance
+        fields.setdefault("scheduler", offer.schedulers[0])
+        fields.setdefault("locale", offer.default_locale)
+        return fields
+
+    @field_validator("prompt", "negative_prompt")
+    @classmethod
+    def _text(cls, value: str, info: ValidationInfo) -> str:
+        name = "prompt" if info.field_name == "prompt" else "negative prompt"
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise BadInput(f"The {name} holds half a character (a lone surrogate): send whole Unicode.") from None
+        if len(value) > MAX_PROMPT:
+            raise BadInput(f"The {name} has {len(value)} characters: shorten it to at most {MAX_PROMPT}.")
+        value = re.sub(r"[\t\n\r]+", " ", value).strip()
+        if any(unicodedata.category(char) == "Cc" for char in value):
+            raise BadInput(f"The {name} holds control characters: send plain text.")
+        if info.field_name == "prompt" and all(unicodedata.category(char) in _INVISIBLE for char in value):
+            raise BadInput("The prompt is empty: say in a few words what to draw.")
+        return value
+
+    @field_validator("guidance")
+    @classmethod
+    def _one_zero(cls, value: float) -> float:
+        return value + 0.0  # -0.0 equals 0.0 and must read the same in canonical json
+
+    @field_validator("locale")
+    @classmethod
+    def _place(cls, value: str) -> str:
+        if not _LOCALE.fullmatch(value):
+            raise BadInput("The locale must look like en, es or en-GB.")
+        language, *rest = value.replace("_", "-").split("-")
+        return "-".join([language.lower(), *(part.upper() if len(part) == 2 else part for part in rest)])
+
+    @model_validator(mode="after")
+    def _within_the_offer(self, info: ValidationInfo) -> GenerationRequest:
+        offer = info.context
+        if not isinstance(offer, Offer):
+            return self
+        if (self.width, self.height) not in offer.sizes:
+            sizes = ", ".join(f"{width}x{height}" for width, height in offer.sizes)
+            raise BadInput(f"The size {self.width}x{self.height} is not offered: choose one of {sizes}.")
+        if not offer.steps[0] <= self.steps <= offer.steps[1]:
+            raise BadInput(f"steps must be {offer.steps[0]} to {offer.steps[1]}, not {self.steps}.")
+        if not offer.guidance[0] <= self.guidance <= offer.guidance[1]:
+            low, high = offer.guidance
+            raise BadInput(f"guidance must be {low:g} to {high:g}, not {self.guidance:g}.")
+        if self.scheduler not in offer.schedulers:
+            raise BadInput(f"This model has no scheduler {self.scheduler[:40]!r}: choose one of {', '.join(offer.schedulers)}.")
+        if self.count > offer.max_count:
+            raise BadInput(f"count must be 1 to {offer.max_count}, not {self.count}.")
+        return self
+
+
+def parse_size(text: Any) -> tuple[int, int]:
+    """'64x64' → (64, 64), width first."""
+    match = re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", text) if isinstance(text, str) else None
+    if match is None:
+        raise BadInput("The size must look like 512x512 (width x height).")
+    return int(match[1]), int(match[2])
+
+
+_PLAIN = {
+    "input should be": "must be",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "a valid integer": "a whole number",
+    "a valid string": "text",
+    "a valid number": "a number",
+}
+
+
+def sentence(error: ValidationError) -> str:
+    """The first thing wrong, as one sentence that names the field."""
+    first = error.errors(include_url=False, include_context=True)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "request"
+    match first["type"]:
+        case "missing":
+            return f"{where} is missing: send it with the request."
+        case "extra_forbidden":
+            return f"{where[:60]!r} is not a field of a request: leave it out or check its spelling."
+        case "finite_number":
+            return f"{where} must be a finite number."
+        case "invalid_key" | "string_unicode":
+            return "The name of a field must be plain text."
+    detail = first["msg"][:1].lower() + first["msg"][1:]
+    for stiff, plain in _PLAIN.items():
+        detail = detail.replace(stiff, plain)
+    return f"{where[:60]} {detail}."

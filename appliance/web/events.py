@@ -1,0 +1,77 @@
+"""The stream of one job (Server-Sent Events) and, for those who cannot hold one, the same moment by asking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from flask import Blueprint, Response
+from pydantic import BaseModel
+
+from appliance.job import JobState
+from appliance.web.answers import as_json
+from appliance.web.documented import documented
+from appliance.web.models import Moment
+from appliance.web.services import Services, services
+from appliance.web.switchboard import Subscription
+
+blueprint = Blueprint("events", __name__)
+
+RETRY = "retry: 2000\n\n"
+HEARTBEAT = ": still here\n\n"
+
+
+@blueprint.get("/v1/jobs/<job_id>/progress")
+@documented({200: Moment}, errors=(404,))
+def progress(job_id: str) -> Response:
+    """How the job stands this instant."""
+    box = services()
+    return as_json(box.moment(box.journal.job(job_id)))
+
+
+@blueprint.get("/v1/jobs/<job_id>/events")
+@documented({200: "text/event-stream"}, errors=(404, 503))
+def stream(job_id: str) -> Response:
+    """The job's stream: `progress` events (a Moment), then one `end` event (the Job).
+
+    Each stream holds a thread, so there is a bound on them; the seat is given back when it closes.
+    """
+    box = services()
+    box.journal.job(job_id)
+    box.seats.take()
+    subscription = box.switchboard.subscribe(job_id)
+    response = Response(frames(box, subscription), mimetype="text/event-stream")
+    response.call_on_close(subscription.close)
+    response.call_on_close(box.seats.give_back)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def frames(box: Services, subscription: Subscription) -> Iterator[str]:
+    """The first state at once, then each change, a heartbeat while there is none, and the end.
+
+    A heartbeat looks at the journal too, so a lost ring costs a moment and never the end.
+    """
+    yield RETRY
+    shown: Moment | None = None
+    woken = True
+    last = time.monotonic() + box.settings.stream_life
+    while not subscription.closing and time.monotonic() < last:
+        job = box.journal.job(subscription.job_id)
+        if job.state.ended:
+            yield event("end", job)
+            return
+        moment = box.moment(job)
+        if moment != shown:
+            yield event("progress", moment)
+        elif not woken:
+            yield HEARTBEAT
+        shown = moment
+        subscription.curious = job.state is JobState.QUEUED
+        woken = subscription.wait(box.settings.heartbeat)
+
+
+def event(name: str, model: BaseModel) -> str:
+    """One frame; json has no bare newline, so one data line holds it."""
+    return f"event: {name}\ndata: {model.model_dump_json()}\n\n"

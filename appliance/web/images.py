@@ -1,0 +1,83 @@
+"""The gallery: what was drawn, the files, and the thumbs."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from flask import Blueprint, Response, request, send_file
+from pydantic import ValidationError
+
+from appliance.errors import BadInput
+from appliance.job import Image
+from appliance.web.answers import as_json
+from appliance.web.body import read_json
+from appliance.web.documented import documented
+from appliance.web.models import FeedbackBody, ImageList
+from appliance.web.services import services
+
+blueprint = Blueprint("images", __name__)
+
+MOST = 100
+_FOREVER = "private, max-age=31536000, immutable"
+
+
+@blueprint.get("/v1/images")
+@documented(
+    {200: ImageList},
+    query={
+        "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": 50},
+        "before": {"type": "string", "description": "The id of the last picture already seen."},
+    },
+    errors=(400,),
+)
+def gallery() -> Response:
+    """Pictures, the newest first."""
+    limit = request.args.get("limit", "50")
+    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MOST:
+        raise BadInput(f"limit must be a whole number from 1 to {MOST}.")
+    pictures = services().journal.images(int(limit), request.args.get("before"))
+    return as_json(ImageList(images=pictures))
+
+
+@blueprint.get("/v1/images/<image_id>")
+@documented({200: Image}, errors=(404,))
+def entry(image_id: str) -> Response:
+    """One picture's entry."""
+    return as_json(services().journal.image(image_id))
+
+
+@blueprint.get("/v1/images/<image_id>.png")
+@documented(
+    {200: "image/png"},
+    query={"download": {"type": "string", "enum": ["1"], "description": "Save, not show."}},
+    errors=(404,),
+)
+def file(image_id: str) -> Response:
+    """The file; it never changes."""
+    box = services()
+    picture = box.journal.image(image_id)
+    path = box.store.path(image_id)
+    response = send_file(path, mimetype="image/png", conditional=True, etag=f"{image_id}")
+    response.headers["Cache-Control"] = _FOREVER
+    if request.args.get("download") == "1":
+        response.headers["Content-Disposition"] = f'attachment; filename="{file_name(picture)}"'
+    return response
+
+
+@blueprint.post("/v1/images/<image_id>/feedback")
+@documented({200: Image}, body=FeedbackBody, errors=(400, 403, 404, 413, 415))
+def feedback(image_id: str) -> Response:
+    """Keep a thumb up or down, or take it back."""
+    try:
+        thumb = FeedbackBody.model_validate(read_json()).feedback
+    except ValidationError:
+        raise BadInput('Send {"feedback": "up"}, "down" or null.') from None
+    return as_json(services().journal.feedback(image_id, thumb))
+
+
+def file_name(picture: Image) -> str:
+    """A name every file system takes, from the prompt's letters and the seed."""
+    plain = unicodedata.normalize("NFKD", picture.prompt).encode("ascii", "ignore").decode()
+    words = re.findall(r"[a-z0-9]+", plain.lower())
+    return "-".join(["ensueno", *words])[:60].rstrip("-") + f"-{picture.seed}.png"

@@ -1,0 +1,63 @@
+"""Jobs: ask for pictures, look, cancel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from appliance.errors import BadInput
+from appliance.job import Job
+from appliance.request import GenerationRequest
+from appliance.web.answers import as_json
+from appliance.web.body import read_json
+from appliance.web.documented import documented
+from appliance.web.services import services
+
+blueprint = Blueprint("jobs", __name__)
+
+LONGEST_WAIT = 7 * 24 * 3600
+
+
+@blueprint.post("/v1/jobs")
+@documented({202: Job}, body="Wish", errors=(400, 403, 409, 413, 415, 429, 507))
+def submit() -> Response:
+    """Ask for pictures. The same id with the same request gives the job as it stands.
+
+    On the disk before it is answered.
+    """
+    box = services()
+    fields = read_json()
+    job_id, expires_in = fields.pop("id", None), fields.pop("expires_in", None)
+    request = GenerationRequest.of(fields, box.offer)
+    deadline = _deadline(expires_in, box.settings.clock())
+    job, new = box.journal.submit(request, job_id=job_id, deadline=deadline)
+    if new:
+        box.ring(job.id)
+    return as_json(job, 202, Location=f"/v1/jobs/{job.id}")
+
+
+@blueprint.get("/v1/jobs/<job_id>")
+@documented({200: Job}, errors=(404,))
+def look(job_id: str) -> Response:
+    """The job as it stands."""
+    return as_json(services().journal.job(job_id))
+
+
+@blueprint.delete("/v1/jobs/<job_id>")
+@documented({200: Job}, errors=(403, 404))
+def cancel(job_id: str) -> Response:
+    """Cancel: at once when queued, between two steps when running; an ended job stays as it is."""
+    box = services()
+    job = box.journal.cancel(job_id)
+    box.ring(job.id)
+    return as_json(job)
+
+
+def _deadline(expires_in: Any, now: float) -> float | None:
+    if expires_in is None:
+        return None
+    number = isinstance(expires_in, int | float) and not isinstance(expires_in, bool)
+    if not number or not 0 < expires_in <= LONGEST_WAIT:
+        raise BadInput(f"expires_in must be a number of seconds, above 0 and up to {LONGEST_WAIT}.")
+    return now + float(expires_in)

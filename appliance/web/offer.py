@@ -1,0 +1,39 @@
+"""What this box can draw, for the page and for other programs."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from appliance.progress import engine_alive
+from appliance.request import MAX_PROMPT
+from appliance.web.answers import as_json
+from appliance.web.documented import documented
+from appliance.web.models import OfferView, Range
+from appliance.web.services import services
+
+blueprint = Blueprint("offer", __name__)
+
+
+@blueprint.get("/v1/offer")
+@documented({200: OfferView})
+def offer() -> Response:
+    """Sizes, ranges, defaults and examples of this box's model."""
+    box = services()
+    limits, manifest, pulse = box.offer, box.manifest, box.board.pulse()
+    (steps_low, steps_high), (guidance_low, guidance_high) = limits.steps, limits.guidance
+    return as_json(
+        OfferView(
+            name=manifest.name,
+            version=manifest.version,
+            licence=manifest.licence,
+            engine=pulse.engine if pulse is not None and engine_alive(pulse) else None,
+            sizes=[f"{width}x{height}" for width, height in limits.sizes],
+            steps=Range(minimum=steps_low, maximum=steps_high, default=limits.default_steps),
+            guidance=Range(minimum=guidance_low, maximum=guidance_high, default=limits.default_guidance),
+            schedulers=list(limits.schedulers),
+            max_count=limits.max_count,
+            max_prompt=MAX_PROMPT,
+            locales=manifest.locales,
+            examples=manifest.examples,
+        )
+    )

@@ -1,0 +1,125 @@
+"""OpenAI's image route, so that programs written for it work with this box unchanged."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from appliance.errors import BadInput, EngineFault, Unavailable
+from appliance.job import Job, JobState
+from appliance.request import GenerationRequest
+from appliance.web import client
+from appliance.web.answers import as_json
+from appliance.web.body import read_json
+from appliance.web.documented import documented
+from appliance.web.models import OpenAIImage, OpenAIImages, OpenAIModel, OpenAIModels, unix
+from appliance.web.problems import answer
+from appliance.web.services import Services, services
+
+blueprint = Blueprint("openai", __name__)
+
+LOOK = 1.0  # seconds between two looks whether the client is still there
+_IGNORED = ("user", "quality", "style", "moderation", "output_compression", "partial_images")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One call, in this box's terms."""
+
+    request: GenerationRequest
+    as_url: bool
+
+
+@blueprint.get("/v1/models")
+@documented({200: OpenAIModels})
+def models() -> Response:
+    """OpenAI's list of models: the one bundle."""
+    return as_json(OpenAIModels(data=[OpenAIModel(id=services().manifest.name)]))
+
+
+@blueprint.post("/v1/images/generations")
+@documented({200: OpenAIImages}, body="OpenAIWish", errors=(400, 403, 413, 415, 429, 500, 503, 507))
+def generations() -> Response:
+    """OpenAI's image generation: answers when the pictures are drawn. Any model name is taken."""
+    box = services()
+    asked = understand(read_json(), box)
+    with box.seats.seat():
+        job, _ = box.journal.submit(asked.request, origin="openai")
+        box.ring(job.id)
+        job = wait(box, job, lambda: client.gone(request.environ))
+    if job.state is not JobState.FINISHED:
+        response = _not_drawn(box, job)
+        response.headers["X-Should-Retry"] = "false"  # OpenAI's clients would ask again by themselves
+        return response
+    body = OpenAIImages(
+        created=unix(job.created),
+        data=[_picture(box, image_id, asked.as_url) for image_id in job.images],
+        size=f"{job.request.width}x{job.request.height}",
+        job=job.id,
+    )
+    response = as_json(body)
+    response.set_data(body.model_dump_json(exclude_none=True))
+    return response
+
+
+def understand(fields: dict[str, Any], box: Services) -> Asked:
+    """OpenAI's fields → a request; what cannot be honoured is refused, never quietly changed."""
+    fields = {name: value for name, value in fields.items() if value is not None}
+    for name in _IGNORED:
+        fields.pop(name, None)
+    model = fields.pop("model", "")
+    default = "b64_json" if isinstance(model, str) and model.startswith("gpt-image") else "url"
+    response_format = fields.pop("response_format", default)
+    if response_format not in ("url", "b64_json"):
+        raise BadInput("response_format must be url or b64_json.")
+    if fields.pop("output_format", "png") != "png":
+        raise BadInput("This box makes png only: leave output_format out.")
+    if fields.pop("background", "auto") not in ("auto", "opaque"):
+        raise BadInput("This box makes opaque pictures only: leave background out.")
+    if fields.pop("stream", False) is not False:
+        raise BadInput("This route does not stream: use /v1/jobs and its events.")
+    if fields.get("size") == "auto":
+        del fields["size"]
+    if "n" in fields:
+        if "count" in fields:
+            raise BadInput("Give either n or count, not both.")
+        fields["count"] = fields.pop("n")
+    return Asked(GenerationRequest.of(fields, box.offer), response_format == "url")
+
+
+def wait(box: Services, job: Job, gone: Callable[[], bool]) -> Job:
+    """Wait for the job's end; cancel it when the client has gone or the time is up."""
+    last = time.monotonic() + box.settings.wait_limit
+    with box.switchboard.subscribe(job.id) as subscription:
+        subscription.curious = False
+        while not (job := box.journal.job(job.id)).state.ended:
+            if gone() or subscription.closing or time.monotonic() >= last:
+                job = box.journal.cancel(job.id)
+                box.ring(job.id)
+                return job
+            subscription.wait(min(LOOK, box.settings.wait_limit))
+    return job
+
+
+def _picture(box: Services, image_id: str, as_url: bool) -> OpenAIImage:
+    if as_url:
+        return OpenAIImage(url=f"{request.host_url}v1/images/{image_id}.png")
+    data = box.store.path(image_id).read_bytes()
+    return OpenAIImage(b64_json=base64.b64encode(data).decode("ascii"))
+
+
+def _not_drawn(box: Services, job: Job) -> Response:
+    if job.state is JobState.FAILED:
+        return answer(EngineFault.status, EngineFault.title, job.error or "It could not be drawn.")
+    detail = (
+        f"The picture was not ready within {box.settings.wait_limit:g} seconds and was cancelled: "
+        "try again later, or use /v1/jobs, which does not wait."
+        if not job.state.ended or job.error is None
+        else job.error
+    )
+    return answer(Unavailable.status, Unavailable.title, detail)

@@ -1,0 +1,110 @@
+"""gunicorn around the app: one worker process with threads, no model, little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+MAX_BODY = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """On SIGTERM the streams end at once (their pages come back by themselves), so stopping is quick."""
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        from appliance.web.services import KEY
+
+        app = getattr(self.app, "callable", None)
+        if app is not None:
+            app.extensions[KEY].switchboard.close()
+        super().handle_exit(sig, frame)
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """`Server(make_app, address).run()` serves until SIGTERM. The app is made in the worker process."""
+
+    def __init__(self, make_app: Callable[[], Flask], address: Address, threads: int = 32) -> None:
+        self._make_app = make_app
+        self._address = address
+        self._threads = threads
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._figures().items():
+            if name in self.cfg.settings:  # some are newer than the oldest gunicorn that will do
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return self._make_app()
+
+    def _figures(self) -> dict[str, Any]:
+        return {
+            "bind": [str(self._address)],
+            "worker_class": f"{__name__}.Worker",
+            "workers": 1,
+            "threads": self._threads,
+            "worker_connections": 256,
+            "timeout": 60,
+            "graceful_timeout": 5,
+            "keepalive": 15,
+            "accesslog": None,
+            "errorlog": "-",
+            "loglevel": "warning",
+            "limit_request_line": 2048,
+            "limit_request_fields": 64,
+            "limit_request_field_size": 4096,
+            "forwarded_allow_ips": "",
+            "worker_tmp_dir": "/dev/shm",  # noqa: S108 gunicorn makes a private file in it
+            "control_socket_disable": True,
+            "pre_request": close_after_a_large_body,
+            "proc_name": "ensueno-web",
+        }
+
+
+def close_after_a_large_body(worker: object, request: Any) -> None:
+    """A body over the limit is refused by its length alone: answer, then close without reading it."""
+    for name, value in request.headers:
+        if name == "CONTENT-LENGTH" and (not value.isdecimal() or int(value) > MAX_BODY):
+            request.force_close()
+
+
+def make_app(data_dir: Path, bundle: Path) -> Flask:
+    """The app over a data dir and a bundle, as the command line names them."""
+    from appliance.images import ImageStore
+    from appliance.journal import Journal
+    from appliance.pipeline.manifest import Bundle
+    from appliance.progress import Board, board_folder
+    from appliance.web import Settings, create_app
+
+    return create_app(
+        journal=Journal(data_dir / "journal.db"),
+        store=ImageStore(data_dir / "images"),
+        board=Board(board_folder(data_dir)),
+        manifest=Bundle.open(bundle).manifest,
+        settings=Settings(disk=data_dir),
+    )
+
+
+def serve(address: Address, make_app: Callable[[], Flask], threads: int = 32) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    cast(Any, Server(make_app, address, threads)).run()

@@ -1,0 +1,25 @@
+"""`python -m appliance.worker`: the engine process, as `ensueno serve` or systemd starts it."""
+
+from __future__ import annotations
+
+import sys
+
+from appliance import config
+from appliance.options import serve_options
+from appliance.errors import EnsuenoError
+from appliance.worker.process import run
+
+
+def main() -> int:
+    """Run until asked to stop; one sentence on standard error when that is impossible."""
+    try:
+        options, file = serve_options("python -m appliance.worker", sys.argv[1:])
+        run(config.load(options, file))
+    except EnsuenoError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

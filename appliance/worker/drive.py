@@ -1,0 +1,288 @@
+"""The driver: one turn takes one denoise step for as many pictures as fit in a batch, and ends what is done.
+
+A job in the engine's hands is a `Flight`; its pictures are separate values that batch with those of any other job.
+Everything happens between two steps: joining, cancelling, previewing, checkpointing, ending.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance import png
+from appliance.errors import BadInput, EngineFault, NoRoom
+from appliance.images import ImageStore
+from appliance.journal import Claimed, Journal
+from appliance.pipeline.denoise import DenoiseState, Feeds, advance, feeds
+from appliance.progress import Board, Progress
+from appliance.request import GenerationRequest, Offer
+from appliance.worker.batch import choose, rows
+from appliance.worker.checkpoint import Checkpoints
+
+PREVIEW_EVERY = 0.2  # seconds
+CHECKPOINT_EVERY = 5.0
+RETRY_EVERY = 2.0  # when the disk is full
+_SMOOTHING = 0.2
+
+
+class Pipeline(Protocol):
+    """What the driver needs of `TextToImage`."""
+
+    engine_name: str
+
+    def start(self, request: GenerationRequest, index: int = 0) -> DenoiseState: ...
+    def truncated(self, request: GenerationRequest) -> str | None: ...
+    def predict(self, batch: Sequence[Feeds]) -> list[NDArray[np.float32]]: ...
+    def preview(self, state: DenoiseState) -> NDArray[np.uint8]: ...
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]: ...
+
+
+@dataclass
+class Picture:
+    """One picture being made; `png` once it is drawn, `stored` once it is on the disk."""
+
+    image_id: str
+    index: int
+    state: DenoiseState
+    served: int = 0
+    png: bytes | None = None
+    stored: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.state.latents.shape
+
+    @property
+    def rows(self) -> int:
+        return self.state.rows
+
+
+@dataclass
+class Flight:
+    """One claimed job and its pictures."""
+
+    job_id: str
+    request: GenerationRequest
+    alone: bool
+    pictures: list[Picture]
+    truncated: str | None
+    shown: float = field(default=-1e9)
+    kept: float = field(default=-1e9)
+
+    @property
+    def drawn(self) -> bool:
+        return all(picture.png is not None for picture in self.pictures)
+
+
+class Driver:
+    """Holds the flights. The process calls `turn` for ever; tests call it once at a time."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        session: str,
+        store: ImageStore,
+        board: Board,
+        checkpoints: Checkpoints,
+        pipeline: Pipeline,
+        *,
+        offer: Offer,
+        bundle: str,
+        batch_limit: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._journal = journal
+        self._session = session
+        self._store = store
+        self._board = board
+        self._checkpoints = checkpoints
+        self._pipeline = pipeline
+        self._offer = offer
+        self._bundle = bundle
+        self._limit = batch_limit
+        self._clock = clock
+        self._turns = 0
+        self._seconds_per_turn: float | None = None
+        self._retry_at = -1e9
+        self.flights: dict[str, Flight] = {}
+        self.pictures = 0
+        self.note: str | None = None
+
+    def turn(self) -> bool:
+        """One turn: drop the cancelled, admit the waiting, take a step, end the done. False when there was nothing to do."""
+        self._turns += 1
+        self._drop_cancelled()
+        self._admit()
+        worked = self._step()
+        for flight in [flight for flight in self.flights.values() if flight.drawn]:
+            self._settle(flight)
+        return worked
+
+    def stop(self) -> None:
+        """Give everything back in good order: checkpoints on the disk, jobs queued again, charged to nobody."""
+        for flight in self.flights.values():
+            self._checkpoint(flight)
+        self._journal.release(self._session)
+        for job_id in self.flights:
+            self._board.clear(job_id)
+        self.flights.clear()
+
+    # --- between two steps ---------------------------------------------------------------------------------------
+
+    def _drop_cancelled(self) -> None:
+        if not self.flights:
+            return
+        for job_id in self._journal.cancelled(self._session) & self.flights.keys():
+            self._journal.stop(self._session, job_id)
+            self._leave(self.flights[job_id])
+
+    def _admit(self) -> None:
+        while rows(self._waiting()) < self._limit and not any(flight.alone for flight in self.flights.values()):
+            claimed = self._journal.claim(self._session)
+            if claimed is None:
+                return
+            self._take(claimed)
+
+    def _take(self, claimed: Claimed) -> None:
+        """Build the request again from the journal's row: the doors are not trusted."""
+        try:
+            request = GenerationRequest.from_json(claimed.request, self._offer)
+            flight = Flight(
+                claimed.id,
+                request,
+                claimed.alone,
+                [self._begin(request, index, image_id) for index, image_id in enumerate(claimed.images)],
+                self._pipeline.truncated(request),
+            )
+        except BadInput as error:
+            self._journal.fail(self._session, claimed.id, str(error))
+            self._board.ring(claimed.id)
+            return
+        self.flights[claimed.id] = flight
+        self._show(flight)
+
+    def _begin(self, request: GenerationRequest, index: int, image_id: str) -> Picture:
+        state = self._checkpoints.restore(image_id, self._pipeline.start(request, index))
+        return Picture(image_id, index, state, served=self._turns)
+
+    # --- the step ------------------------------------------------------------------------------------------------
+
+    def _waiting(self) -> list[Picture]:
+        return [
+            picture
+            for flight in self.flights.values()
+            for picture in flight.pictures
+            if picture.png is None
+        ]
+
+    def _step(self) -> bool:
+        batch = choose(self._waiting(), self._limit)
+        if not batch:
+            return False
+        began = self._clock()
+        unfinished = [picture for picture in batch if not picture.state.done]
+        predictions = self._pipeline.predict([feeds(picture.state) for picture in unfinished]) if unfinished else []
+        for picture, noise_pred in zip(unfinished, predictions, strict=True):
+            picture.state = advance(picture.state, noise_pred)
+        for picture in batch:
+            picture.served = self._turns
+        self._measure(self._clock() - began)
+        served = {picture.image_id for picture in batch}
+        for flight in list(self.flights.values()):
+            if any(picture.image_id in served for picture in flight.pictures):
+                self._after_step(flight)
+        return True
+
+    def _after_step(self, flight: Flight) -> None:
+        try:
+            for picture in flight.pictures:
+                if picture.state.done and picture.png is None:
+                    picture.png = self._draw(flight, picture)
+        except EngineFault as error:
+            self._journal.fail(self._session, flight.job_id, str(error))
+            self._leave(flight)
+            return
+        now = self._clock()
+        if now - flight.shown >= PREVIEW_EVERY:
+            self._show(flight)
+        if now - flight.kept >= CHECKPOINT_EVERY:
+            if flight.kept > 0:
+                self._checkpoint(flight)
+            flight.kept = now
+
+    def _draw(self, flight: Flight, picture: Picture) -> bytes:
+        pixels = self._pipeline.decode(picture.state.latents)
+        return png.encode_with_request(
+            pixels, flight.request, picture.index, engine=self._pipeline.engine_name, bundle=self._bundle
+        )
+
+    def _measure(self, seconds: float) -> None:
+        before = self._seconds_per_turn
+        self._seconds_per_turn = seconds if before is None else before + _SMOOTHING * (seconds - before)
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    def _show(self, flight: Flight) -> None:
+        flight.shown = self._clock()
+        steps = sum(len(picture.state.schedule.timesteps) for picture in flight.pictures)
+        step = sum(picture.state.step for picture in flight.pictures)
+        self._board.show(
+            flight.job_id,
+            Progress(
+                step=step,
+                steps=steps,
+                seconds_left=self._seconds_left(flight),
+                previews=[self._preview(picture) for picture in flight.pictures if picture.state.step > 0],
+            ),
+        )
+
+    def _preview(self, picture: Picture) -> str:
+        return base64.b64encode(png.encode(self._pipeline.preview(picture.state))).decode()
+
+    def _seconds_left(self, flight: Flight) -> float | None:
+        """Turns still needed times what a turn took lately; with more rows than fit, pictures take turns."""
+        if self._seconds_per_turn is None:
+            return None
+        left = max(len(picture.state.schedule.timesteps) - picture.state.step for picture in flight.pictures)
+        crowd = max(1.0, rows(self._waiting()) / self._limit)
+        shapes = len({picture.shape for picture in self._waiting()})
+        return left * self._seconds_per_turn * max(crowd, shapes)
+
+    def _checkpoint(self, flight: Flight) -> None:
+        for picture in flight.pictures:
+            if 0 < picture.state.step:
+                self._checkpoints.save(picture.image_id, picture.state)
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _settle(self, flight: Flight) -> None:
+        """Pictures on the disk, then the job's end committed, then everyone told. A full disk waits, it loses nothing."""
+        if self._clock() < self._retry_at:
+            return
+        try:
+            for picture in flight.pictures:
+                if not picture.stored and picture.png is not None:
+                    self._store.save(picture.image_id, picture.png)
+                    picture.stored = True
+            self._journal.finish(
+                self._session, flight.job_id, engine=self._pipeline.engine_name, truncated=flight.truncated
+            )
+        except NoRoom as error:
+            self._retry_at = self._clock() + RETRY_EVERY
+            self.note = str(error)
+            return
+        self.note = None
+        self.pictures += len(flight.pictures)
+        self._leave(flight)
+
+    def _leave(self, flight: Flight) -> None:
+        del self.flights[flight.job_id]
+        for picture in flight.pictures:
+            self._checkpoints.drop(picture.image_id)
+        self._board.clear(flight.job_id)

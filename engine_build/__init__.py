@@ -1,0 +1,1 @@
+"""Offline: a diffusers folder → ONNX → a checked bundle that `appliance` reads."""

@@ -1,0 +1,52 @@
+"""`ensueno.json`, optional beside model_index.json: what a config cannot say (name, licence, examples)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from appliance.errors import BadInput
+
+Positive = Annotated[int, Field(ge=1, le=8192)]
+
+
+class Card(BaseModel):
+    """Every field may be absent; the command line wins over it, the configs fill what both leave open."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str | None = None
+    version: str | None = None
+    licence: str | None = None
+    default_steps: Positive | None = None
+    default_guidance: float | None = None
+    default_locale: str | None = None
+    sizes: list[tuple[Positive, Positive]] = []
+    examples: dict[str, list[str]] = {}
+    locales: list[str] = []
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """The card, or an empty one where there is no file."""
+        if not path.is_file():
+            return cls()
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            raise BadInput(f"{path.name} cannot be read as text: write it again.") from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "json"
+            raise BadInput(f"{path.name}: {where}: {first['msg']}.") from None
+
+    def with_options(self, **options: object) -> Card:
+        """The card with what the command line gave (None: not given)."""
+        given = {key: value for key, value in options.items() if value not in (None, [])}
+        try:
+            return Card.model_validate({**self.model_dump(), **given})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BadInput(f"{where}: {first['msg']}.") from None

@@ -1,0 +1,156 @@
+"""Tiny diffusers folders with random weights: seconds to export, nothing to see."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+WORDS = ["a", "red", "green", "apple", "dog", "on", "the", "mountain"]
+LENGTH = 12
+
+
+def make_flow_folder(folder: Path) -> Path:
+    """AutoencoderTiny (8 x down, 4 channels), three UNet levels, flow matching, a card."""
+    import torch
+    from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler
+
+    torch.manual_seed(0)
+    vae = AutoencoderTiny(
+        latent_channels=4,
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    )
+    _save(folder, vae, FlowMatchEulerDiscreteScheduler(shift=2.0), channels=(16, 32, 32))
+    card = {
+        "name": "tiny-flow",
+        "version": "3",
+        "licence": "CC0-1.0",
+        "default_steps": 4,
+        "default_guidance": 3.0,
+        "sizes": [[64, 64], [96, 64]],
+        "examples": {"en": ["a red apple", "the dog"], "es": ["manzana"]},
+        "locales": ["en", "es"],
+    }
+    (folder / "ensueno.json").write_text(json.dumps(card))
+    return folder
+
+
+def make_epsilon_folder(folder: Path) -> Path:
+    """AutoencoderKL (2 x down), two UNet levels, epsilon prediction, no card, CLIP's two tokenizer files."""
+    import torch
+    from diffusers import AutoencoderKL, PNDMScheduler
+
+    torch.manual_seed(1)
+    vae = AutoencoderKL(
+        latent_channels=4,
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        sample_size=32,
+    )
+    scheduler = PNDMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, skip_prk_steps=True
+    )
+    _save(folder, vae, scheduler, channels=(16, 32))
+    _as_clip_files(folder / "tokenizer")
+    return folder
+
+
+def _save(folder: Path, vae: Any, scheduler: Any, channels: tuple[int, ...]) -> None:
+    """Write the folder as save_pretrained does."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    lower = len(channels) - 1
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        layers_per_block=1,
+        block_out_channels=channels,
+        down_block_types=("CrossAttnDownBlock2D",) + ("DownBlock2D",) * lower,
+        up_block_types=("UpBlock2D",) * lower + ("CrossAttnUpBlock2D",),
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        cross_attention_dim=24,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=300,
+            hidden_size=24,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=LENGTH,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
+        )
+    )
+    for model in (unet, vae, text):
+        _unequal(model)
+    for name, part in {"unet": unet, "vae": vae, "text_encoder": text, "scheduler": scheduler}.items():
+        part.save_pretrained(str(folder / name))
+    _save_tokenizer(folder / "tokenizer")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.42.1",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "safety_checker": [None, None],
+        "requires_safety_checker": False,
+        "scheduler": ["diffusers", type(scheduler).__name__],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", type(vae).__name__],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def _unequal(model: Any) -> None:
+    """Fresh biases are all zero and norms all one; trained ones are not."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+
+
+def _save_tokenizer(folder: Path) -> None:
+    """A word-level stand-in for CLIP's byte pairs, in the same json form."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    names = ["<|startoftext|>", "<|endoftext|>", *WORDS]
+    vocabulary = {name: index for index, name in enumerate(names)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<|endoftext|>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|startoftext|> $A <|endoftext|>",
+        special_tokens=[("<|startoftext|>", 0), ("<|endoftext|>", 1)],
+    )
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": LENGTH,
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def _as_clip_files(folder: Path) -> None:
+    """Byte pairs as older folders carry them: vocab.json and merges.txt."""
+    (folder / "tokenizer.json").unlink()
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), "do", "dog</w>"]
+    names = [*pieces, "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({name: index for index, name in enumerate(names)}))
+    (folder / "merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\n")

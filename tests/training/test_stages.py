@@ -1,0 +1,187 @@
+"""Training stops and goes on as if it had never stopped, and what it makes is a diffusers folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+from safetensors.torch import load_file
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from training import autoencoder, checkpoint, data, diffusion, export, loop, stages
+from training.data import Dataset
+from training.errors import TrainingError
+from training.loop import Budget, Trainer
+from training.run import Run
+
+CPU = torch.device("cpu")
+
+
+def train_all(run: Run, folder: Path) -> None:
+    for name in ("autoencoder", "diffusion", "decoder"):
+        assert stages.train(run, name, folder, "cpu")
+
+
+def test_a_stopped_run_goes_on_exactly_as_if_it_had_not_been_stopped(
+    run: Run, folder: Path, tmp_path: Path, dataset: Dataset
+) -> None:
+    stages.train(run, "autoencoder", folder, "cpu")
+    stages.train(run, "diffusion", folder, "cpu")
+    whole = load_file(folder / "diffusion.safetensors")
+    (folder / "diffusion.safetensors").unlink()
+    stages.train(run, "diffusion", folder, "cpu", stop_after=3)
+    assert checkpoint.load_average(folder / "diffusion.safetensors")[0].step == 3
+    stages.train(run, "diffusion", folder, "cpu")
+    resumed = load_file(folder / "diffusion.safetensors")
+    assert whole.keys() == resumed.keys()
+    assert {name.split("/")[0] for name in whole} == {"weights", "average", "first", "second", "count"}
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_a_stop_signal_is_answered_between_two_steps_with_a_checkpoint(run: Run, dataset: Dataset, tmp_path: Path) -> None:
+    class Stopping(autoencoder.AutoencoderStage):
+        def loss(self, step: int) -> torch.Tensor:
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(step)
+
+    trainer = Trainer(run, Stopping(run, dataset, CPU), tmp_path, CPU, Budget())
+    assert not trainer.train()
+    assert checkpoint.load_average(tmp_path / "autoencoder.safetensors")[0].step == 3
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_next_batch_is_the_same_for_whoever_asks(run: Run, folder: Path, dataset: Dataset) -> None:
+    stages.train(run, "autoencoder", folder, "cpu")
+    one, two = (diffusion.DiffusionStage(run, dataset, folder, CPU) for _ in range(2))
+    for step in (0, 5, 4):
+        for left, right in zip(one.batch(step), two.batch(step)):
+            assert torch.equal(left, right)
+    assert not torch.equal(one.batch(0)[0], one.batch(1)[0])
+
+
+def test_every_picture_is_seen_once_before_any_is_seen_twice(run: Run) -> None:
+    seen = np.concatenate([loop.batch_indices(run, "diffusion", step, 4, 10) for step in range(5)])
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+
+
+def test_the_rate_warms_up_and_falls_to_zero(run: Run) -> None:
+    settings = run.stages["diffusion"]
+    rates = [loop.rate_at(settings, step, step / settings.steps) for step in range(settings.steps + 1)]
+    assert rates[0] < rates[1] and rates[-1] == 0.0
+    assert loop.rate_at(settings, 3, 1.5) == 0.0
+
+
+def test_a_time_budget_ends_the_stage(run: Run, dataset: Dataset, tmp_path: Path) -> None:
+    trainer = Trainer(run, autoencoder.AutoencoderStage(run, dataset, CPU), tmp_path, CPU, Budget(minutes=1e-6))
+    assert trainer.train() and trainer.step == 1
+
+
+def test_a_checkpoint_of_other_settings_is_refused(run: Run, folder: Path, table: dict) -> None:  # type: ignore[type-arg]
+    from training.run import parse_run
+
+    stages.train(run, "autoencoder", folder, "cpu")
+    table["seed"] = 8
+    with pytest.raises(TrainingError, match="other settings"):
+        stages.train(parse_run(table), "autoencoder", folder, "cpu")
+    assert stages.train(parse_run(table), "autoencoder", folder, "cpu", restart=True)
+
+
+def test_a_damaged_checkpoint_is_named(run: Run, folder: Path) -> None:
+    (folder / "autoencoder.safetensors").write_bytes(b"not safetensors at all")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        stages.train(run, "autoencoder", folder, "cpu")
+
+
+def test_a_half_written_checkpoint_leaves_the_last_whole_one(run: Run, folder: Path) -> None:
+    stages.train(run, "autoencoder", folder, "cpu", stop_after=2)
+    (folder / "autoencoder.partial").write_bytes(b"killed while writing")
+    assert stages.train(run, "autoencoder", folder, "cpu")
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence(run: Run, dataset: Dataset, tmp_path: Path) -> None:
+    class Broken(autoencoder.AutoencoderStage):
+        def loss(self, step: int) -> torch.Tensor:
+            return super().loss(step) * float("nan")
+
+    with pytest.raises(TrainingError, match="not a number"):
+        Trainer(run, Broken(run, dataset, CPU), tmp_path, CPU, Budget()).train()
+    assert not (tmp_path / "autoencoder.safetensors").exists()
+
+
+def test_training_lowers_the_loss(run: Run, dataset: Dataset, tmp_path: Path) -> None:
+    trainer = Trainer(run, autoencoder.AutoencoderStage(run, dataset, CPU), tmp_path, CPU, Budget())
+    before = float(trainer.stage.loss(0))
+    trainer.train()
+    assert float(trainer.stage.loss(0)) < before
+
+
+def test_the_export_is_a_diffusers_folder_that_draws_what_the_run_draws(
+    run: Run, folder: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    train_all(run, folder)
+    out = tmp_path / "out"
+    export.write(run, folder, out)
+    index = json.loads((out / "model_index.json").read_text())
+    assert index["_class_name"] == "StableDiffusionPipeline"
+    card = json.loads((out / "ensueno.json").read_text("utf-8"))
+    assert card["sizes"] == [[32, 32]] and card["examples"] == {"en": ["a moon"], "es": ["una luna"]}
+    assert card["locales"] == ["en", "es"] and card["trained_steps"] == 6
+    assert not list(out.rglob("*.bin")) and not list(out.rglob("*.pt"))
+    words = CLIPTokenizer.from_pretrained(out / "tokenizer")
+    text = CLIPTextModel.from_pretrained(out / "text_encoder")
+    unet = UNet2DConditionModel.from_pretrained(out / "unet")
+    vae = AutoencoderTiny.from_pretrained(out / "vae")
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(out / "scheduler")
+    sampler = diffusion.Sampler(run, dataset, folder, CPU)
+    wanted = sampler.draw(["a moon"], seed=3, steps=3, guidance=2.0)
+
+    ids = words(["", "a moon"], padding="max_length", truncation=True, max_length=16, return_tensors="pt").input_ids
+    latents = torch.randn((1, 4, 4, 4), generator=torch.Generator().manual_seed(3))
+    scheduler.set_timesteps(3)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for t in scheduler.timesteps:
+            away, towards = unet(torch.cat([latents] * 2), t.expand(2), text(ids)[0]).sample.float().chunk(2)
+            latents = scheduler.step(away + 2.0 * (towards - away), t, latents).prev_sample
+    with torch.no_grad():
+        made = vae.decode(latents / vae.config.scaling_factor).sample
+    assert np.abs(autoencoder.to_pixels(made).astype(int) - wanted.astype(int)).max() <= 2
+
+
+def test_an_export_never_overwrites(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(TrainingError, match="exists already"):
+        export.write(run, folder, tmp_path / "out")
+
+
+def test_an_export_that_fails_leaves_nothing(run: Run, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="train"):
+        export.write(run, folder, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_the_refined_decoder_leaves_the_latents_alone(run: Run, folder: Path, dataset: Dataset) -> None:
+    train_all(run, folder)
+    plain, refined = (autoencoder.load(run, folder, CPU, refined=wish) for wish in (False, True))
+    one, two = (autoencoder.encode(net, dataset.pictures, CPU) for net in (plain, refined))
+    assert torch.equal(one, two)
+    with torch.no_grad():
+        assert not torch.equal(plain.decoder(one), refined.decoder(two))  # type: ignore[operator]
+
+
+def test_a_contact_sheet_is_drawn(run: Run, folder: Path, tmp_path: Path) -> None:
+    train_all(run, folder)
+    stages.draw(run, folder, "cpu", tmp_path / "sheet.png", count=2)
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_missing_data_is_said(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="python -m training data tiny"):
+        data.load(run, tmp_path)

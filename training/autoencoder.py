@@ -1,0 +1,126 @@
+"""The autoencoder's two stages: encoder and decoder together, then the decoder alone behind the fixed encoder.
+
+The second stage may run after the diffusion, whose latents it leaves as they are, and makes the pictures sharper.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training import checkpoint, loop, networks
+from training.data import Dataset, Pixels
+from training.run import Run
+
+
+def to_tensor(pictures: Pixels, device: torch.device) -> Tensor:
+    """uint8 ``[B, S, S, 3]`` to float32 ``[B, 3, S, S]`` in -1 … 1, channels-last."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2)
+    return (tensor.float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
+
+
+def to_pixels(tensor: Tensor) -> Pixels:
+    """float ``[B, 3, S, S]`` in -1 … 1 to uint8 ``[B, S, S, 3]``."""
+    scaled = (tensor.float().clamp(-1, 1) + 1.0) * 127.5
+    return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def moved(pictures: Pixels, most: int, rng: np.random.Generator) -> Pixels:
+    """Each picture mirrored or not and moved by up to ``most`` pixels over white."""
+    if most == 0:
+        return pictures
+    size = pictures.shape[1]
+    padded = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)), constant_values=255)
+    result = np.empty_like(pictures)
+    for i, (top, left) in enumerate(rng.integers(0, 2 * most + 1, (len(pictures), 2))):
+        crop = padded[i, top : top + size, left : left + size]
+        result[i] = crop[:, ::-1] if rng.random() < 0.5 else crop
+    return result
+
+
+def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Mean absolute error of pixels and, for sharp edges, of their differences across 1 and 2 pixels."""
+    loss = F.l1_loss(made, wanted)
+    for step in (1, 2):
+        loss = loss + 0.5 * F.l1_loss(made[..., step:, :] - made[..., :-step, :], wanted[..., step:, :] - wanted[..., :-step, :])
+        loss = loss + 0.5 * F.l1_loss(made[..., step:] - made[..., :-step], wanted[..., step:] - wanted[..., :-step])
+    return loss
+
+
+def spread_loss(latents: Tensor) -> Tensor:
+    """How far each channel of ``[B, C, h, w]`` is from zero mean and unit standard deviation over the batch."""
+    mean = latents.mean(dim=(0, 2, 3))
+    deviation = latents.std(dim=(0, 2, 3))
+    return mean.square().mean() + (deviation.clamp_min(1e-3).log()).square().mean()
+
+
+class AutoencoderStage:
+    """Encoder and decoder together. Noise on the latents makes the decoder forgive what the UNet gets wrong."""
+
+    name = "autoencoder"
+
+    def __init__(self, run: Run, dataset: Dataset, device: torch.device) -> None:
+        self.run, self.dataset, self.device = run, dataset, device
+        torch.manual_seed(run.seed)
+        self.module: nn.Module = networks.fastest_layout(networks.autoencoder(run)).to(device)
+
+    def loss(self, step: int) -> Tensor:
+        """Reconstruction from noisy latents, and the latents' spread."""
+        settings = self.run.stages[self.name]
+        chosen = loop.batch_indices(self.run, self.name, step, settings.batch, len(self.dataset.pictures))
+        rng = loop.generator(self.run, self.name, step)
+        wanted = to_tensor(moved(self.dataset.pictures[chosen], settings.shift, rng), self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            latents = self.module.encoder(wanted).float()  # type: ignore[operator,union-attr]
+            noisy = latents + settings.noise * loop.noise(
+                self.run, self.name, step, tuple(latents.shape), self.device
+            )
+            made = self.module.decoder(noisy).float()  # type: ignore[operator,union-attr]
+        return picture_loss(made, wanted) + 0.05 * spread_loss(latents)
+
+
+class DecoderStage:
+    """The decoder alone, from the latents that the diffusion was trained on."""
+
+    name = "decoder"
+
+    def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
+        self.run, self.dataset, self.device = run, dataset, device
+        trained = load(run, folder, device, refined=False)
+        self.latents = encode(trained, dataset.pictures, device)
+        self.module: nn.Module = networks.fastest_layout(trained.decoder)
+
+    def loss(self, step: int) -> Tensor:
+        """Reconstruction from the fixed latents with noise."""
+        settings = self.run.stages[self.name]
+        chosen = loop.batch_indices(self.run, self.name, step, settings.batch, len(self.dataset.pictures))
+        wanted = to_tensor(self.dataset.pictures[chosen], self.device)
+        latents = self.latents[torch.from_numpy(chosen).to(self.device)]
+        noisy = latents + settings.noise * loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            made = self.module(noisy).float()
+        return picture_loss(made, wanted)
+
+
+@torch.no_grad()
+def encode(autoencoder: nn.Module, pictures: Pixels, device: torch.device, batch: int = 64) -> Tensor:
+    """Latents ``[N, C, h, w]`` float32, not yet scaled."""
+    parts = [
+        autoencoder.encoder(to_tensor(pictures[i : i + batch], device)).float()  # type: ignore[operator,union-attr]
+        for i in range(0, len(pictures), batch)
+    ]
+    return torch.cat(parts)
+
+
+def load(run: Run, folder: Path, device: torch.device, refined: bool = True) -> nn.Module:
+    """The trained autoencoder (averaged weights), with the refined decoder if there is one and it is wanted."""
+    trained: nn.Module = networks.autoencoder(run)
+    trained.load_state_dict(checkpoint.load_average(folder / "autoencoder.safetensors")[1])
+    sharper = folder / "decoder.safetensors"
+    if refined and sharper.exists():
+        trained.decoder.load_state_dict(checkpoint.load_average(sharper)[1])  # type: ignore[union-attr]
+    return trained.to(device).eval()

@@ -1,0 +1,111 @@
+"""The diffusion stage: text encoder and UNet learn the velocity of a flow from pictures to noise.
+
+Flow matching (Lipman et al. 2023, arXiv:2210.02747) on straight paths (rectified flow, Liu et al. 2022,
+arXiv:2209.03003): x_sigma = (1 - sigma)·latents + sigma·noise, and the network is taught noise - latents. Sigma is
+logit-normal (Esser et al. 2024, arXiv:2403.03206): the middle of the way is the hard part. The UNet is told
+1000·sigma, as diffusers' FlowMatchEulerDiscreteScheduler does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training import autoencoder, captions, checkpoint, loop, networks, tokenizer
+from training.data import Dataset, Pixels
+from training.run import Run
+
+
+def make_module(run: Run, words: Any) -> nn.ModuleDict:
+    """Text encoder and UNet, fresh from the run's seed."""
+    torch.manual_seed(run.seed)
+    text = networks.text_encoder(run, len(words), words.bos_token_id, words.eos_token_id)
+    module = nn.ModuleDict({"text_encoder": text, "unet": networks.unet(run)})
+    networks.fastest_layout(module["unet"])
+    return module
+
+
+def make_tokenizer(run: Run, dataset: Dataset, folder: Path) -> Any:
+    """The run's tokenizer, learned from its captions the first time."""
+    lines = captions.all_captions(dataset.entries, run.locales)
+    return tokenizer.learn_or_load(folder / "tokenizer", lines, run.tokenizer)
+
+
+def velocity(module: nn.ModuleDict, latents: Tensor, sigma: Tensor, ids: Tensor) -> Tensor:
+    """The predicted velocity ``[B, C, h, w]`` float32 at ``sigma`` ``[B]`` for token ids ``[B, L]``."""
+    with torch.autocast(latents.device.type, torch.bfloat16):
+        hidden = module["text_encoder"](ids).last_hidden_state
+        made: Tensor = module["unet"](latents, 1000.0 * sigma, hidden, return_dict=False)[0]
+    return made.float()
+
+
+class DiffusionStage:
+    """Text encoder and UNet on the scaled latents of the trained autoencoder."""
+
+    name = "diffusion"
+
+    def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
+        self.run, self.dataset, self.device = run, dataset, device
+        self.words = make_tokenizer(run, dataset, folder)
+        raw = autoencoder.encode(autoencoder.load(run, folder, device), dataset.pictures, device)
+        self.latents = (raw * scaling_factor(raw)).contiguous(memory_format=torch.channels_last)
+        self.module: nn.Module = make_module(run, self.words).to(device)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Clean latents ``[B, C, h, w]`` and token ids ``[B, L]`` of a step."""
+        settings = self.run.stages[self.name]
+        chosen = loop.batch_indices(self.run, self.name, step, settings.batch, len(self.dataset.pictures))
+        rng = loop.generator(self.run, self.name, step)
+        lines = [
+            captions.sample_caption(self.dataset.entries[i], self.run.locales, self.run.captions, rng) for i in chosen
+        ]
+        latents = self.latents[torch.from_numpy(chosen).to(self.device)]
+        return latents, tokenizer.encode(self.words, lines).to(self.device)
+
+    def loss(self, step: int) -> Tensor:
+        """Mean squared error of the velocity."""
+        latents, ids = self.batch(step)
+        noise = loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
+        sigma = torch.sigmoid(loop.noise(self.run, self.name, step, (len(latents),), self.device, part=1))
+        mixed = torch.lerp(latents, noise, sigma.view(-1, 1, 1, 1))
+        assert isinstance(self.module, nn.ModuleDict)
+        return F.mse_loss(velocity(self.module, mixed, sigma, ids), noise - latents)
+
+
+def scaling_factor(latents: Tensor) -> float:
+    """What brings the latents to unit standard deviation; diffusers multiplies by it, and divides before decoding."""
+    return float(1.0 / latents.std())
+
+
+class Sampler:
+    """Draws from the averaged weights, with the same scheduler that the bundle names."""
+
+    def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
+        self.run, self.device = run, device
+        self.words = tokenizer.load(folder / "tokenizer")
+        encoder = autoencoder.load(run, folder, device, refined=False)
+        self.factor = scaling_factor(autoencoder.encode(encoder, dataset.pictures, device))
+        self.decoder: Any = autoencoder.load(run, folder, device).decoder
+        self.module = make_module(run, self.words).to(device).eval()
+        self.progress, weights = checkpoint.load_average(folder / "diffusion.safetensors")
+        self.module.load_state_dict(weights)
+
+    @torch.no_grad()
+    def draw(self, prompts: Sequence[str], seed: int, steps: int, guidance: float, negative: str = "") -> Pixels:
+        """One picture for each prompt: uint8 ``[B, S, S, 3]``."""
+        size, channels = self.run.latent_size, self.run.autoencoder.channels
+        source = torch.Generator().manual_seed(seed)
+        latents = torch.randn((len(prompts), channels, size, size), generator=source).to(self.device)
+        ids = tokenizer.encode(self.words, [negative] * len(prompts) + list(prompts)).to(self.device)
+        scheduler = networks.scheduler()
+        scheduler.set_timesteps(steps, device=self.device)
+        for timestep in scheduler.timesteps:
+            sigma = (timestep / 1000.0).expand(2 * len(prompts))
+            away, towards = velocity(self.module, torch.cat([latents, latents]), sigma, ids).chunk(2)
+            latents = scheduler.step(away + guidance * (towards - away), timestep, latents, return_dict=False)[0]
+        return autoencoder.to_pixels(self.decoder(latents / self.factor))

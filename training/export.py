@@ -1,0 +1,80 @@
+"""A trained run as a diffusers folder, in the very form of the large models, with ``ensueno.json`` beside it.
+
+Averaged weights, safetensors only. ``engine_build`` reads the folder and never this package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+
+from training import autoencoder, checkpoint, data, diffusion, networks, tokenizer
+from training.errors import TrainingError
+from training.run import Run
+
+
+def write(run: Run, folder: Path, out: Path) -> None:
+    """Write the folder beside ``out`` and move it into place whole; an existing one is never touched."""
+    if out.exists():
+        raise TrainingError(f"{out} exists already: name a folder that does not.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        pipeline, steps = assemble(run, folder)
+        pipeline.save_pretrained(partial, safe_serialization=True)
+        card = json.dumps(describe(run, pipeline, steps), ensure_ascii=False, indent=2)
+        (partial / "ensueno.json").write_text(card + "\n", "utf-8")
+        os.rename(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def assemble(run: Run, folder: Path) -> tuple[Any, int]:
+    """A diffusers pipeline of the run's averaged weights, and how many steps its UNet was trained."""
+    device = torch.device("cpu")
+    words = tokenizer.load(folder / "tokenizer")
+    progress, weights = checkpoint.load_average(folder / "diffusion.safetensors")
+    module = diffusion.make_module(run, words)
+    module.load_state_dict(weights)
+    pictures = data.load(run, folder / "data").pictures
+    fixed = autoencoder.load(run, folder, device, refined=False)
+    factor = diffusion.scaling_factor(autoencoder.encode(fixed, pictures, device))
+    vae = networks.autoencoder(run, scaling_factor=factor)
+    vae.load_state_dict(autoencoder.load(run, folder, device).state_dict())
+    pipeline = StableDiffusionPipeline(
+        tokenizer=words,
+        text_encoder=module["text_encoder"],
+        unet=module["unet"],
+        vae=vae,
+        scheduler=networks.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    return pipeline, progress.step
+
+
+def describe(run: Run, pipeline: Any, steps: int) -> dict[str, Any]:
+    """What ``ensueno.json`` says: what the box needs to know and a diffusers folder does not hold."""
+    parts = ("text_encoder", "unet", "vae")
+    return {
+        "name": run.name,
+        "version": run.version,
+        "licence": run.licence,
+        "default_steps": run.sample.steps,
+        "default_guidance": run.sample.guidance,
+        "sizes": [[run.data.size, run.data.size]],
+        "locales": list(run.locales),
+        "examples": {locale: list(speech.examples) for locale, speech in run.locales.items()},
+        "trained_steps": steps,
+        "parameters": {part: networks.parameter_count(getattr(pipeline, part)) for part in parts},
+        "sources": [
+            {"package": f"{s.npm}@{s.version}", "licence": s.licence, "author": s.author} for s in data.load_sources()
+        ],
+    }
