@@ -1,17 +1,19 @@
 """Every error a user can meet, as one tree. The message is one sentence that names the remedy.
 
-    EnsuenoError                 exit 1   HTTP 500
-      BadInput                   exit 2   HTTP 400   what was asked cannot be done as asked
-        BadBundle                exit 2   HTTP 400   a model folder that must not be used
-        TooLarge                 exit 2   HTTP 413
-      NotFound                   exit 1   HTTP 404
-      Conflict                   exit 1   HTTP 409   the same job id with another body
-      QueueFull                  exit 1   HTTP 429
-      Unavailable                exit 1   HTTP 503   not now: try again
-      NoRoom                     exit 1   HTTP 507   the disk is (nearly) full
-      LeaseLost                  exit 1   HTTP 500   the engine no longer holds this job
-      EngineFault                exit 1   HTTP 500   the engine process cannot go on
+EnsuenoError                 exit 1   HTTP 500
+  BadInput                   exit 2   HTTP 400   what was asked cannot be done as asked
+    BadBundle                exit 2   HTTP 400   a model folder that must not be used
+    TooLarge                 exit 2   HTTP 413
+  NotFound                   exit 1   HTTP 404
+  Conflict                   exit 1   HTTP 409   the same job id with another body
+  QueueFull                  exit 1   HTTP 429
+  Unavailable                exit 1   HTTP 503   not now: try again
+  NoRoom                     exit 1   HTTP 507   the disk is (nearly) full
+  LeaseLost                  exit 1   HTTP 500   the engine no longer holds this job
+  EngineFault                exit 1   HTTP 500   the engine process cannot go on
 """
+
+# ruff: noqa: N818, D101  the tree above names and explains them
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -15,6 +17,7 @@ class ImageStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
 
     def save(self, image_id: str, png: bytes) -> Path:
         """File, fsync, rename, fsync of the folder: when this returns the picture survives a power cut.
@@ -33,8 +36,10 @@ class ImageStore:
             sync_folder(path.parent)
             sync_folder(self._folder)
         except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise NoRoom(f"The picture could not be stored ({error.strerror}): make room on the disk.") from None
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            remedy = "make room on" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check"
+            raise NoRoom(f"The picture could not be stored ({error.strerror}): {remedy} the disk.") from None
         return path
 
     def path(self, image_id: str) -> Path:

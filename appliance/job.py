@@ -26,6 +26,8 @@ class JobState(str, Enum):
 
 
 class Feedback(str, Enum):
+    """A thumb."""
+
     UP = "up"
     DOWN = "down"
 
@@ -41,9 +43,7 @@ class Job(BaseModel):
     images: list[str] = Field(default=[], description="Image ids, once finished.")
     engine: str | None = Field(default=None, description="The engine that drew it, once finished.")
     error: str | None = Field(default=None, description="Why it failed, in one sentence.")
-    truncated: str | None = Field(
-        default=None, description="The end of the prompt that the tokenizer had to cut off."
-    )
+    truncated: str | None = Field(default=None, description="The end of the prompt that the tokenizer had to cut off.")
     position: int | None = Field(default=None, description="Place in the queue, 1 is next; queued jobs only.")
     origin: str = Field(default="http", description="The door it came by.")
     created: datetime

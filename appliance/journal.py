@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,14 +24,13 @@ from typing import Any
 
 import apsw
 
-from appliance.errors import BadInput, Conflict, EnsuenoError, LeaseLost, NoRoom, NotFound, QueueFull
-from appliance.ids import boot_id, new_id
+from appliance.errors import BadInput, Conflict, EnsuenoError, LeaseLost, NoRoom, NotFound, QueueFull, Unavailable
+from appliance.ids import JOB_ID, boot_id, new_id
 from appliance.job import Feedback, Image, Job, JobState, picture_seed, timestamp
 from appliance.request import GenerationRequest
 
 SAFE_SQLITE = (3, 51, 3)  # below it: the WAL-reset race, sqlite.org/wal.html#walresetbug
 DEATHS_ALLOWED = 2
-JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -76,7 +73,8 @@ class Claimed:
 
 
 class Journal:
-    """Opens (or makes) the journal at `path`. Safe to use from many threads and processes.
+    """Opens (or makes) the journal at `path`. Safe to use from many threads and processes: each thread has its own
+    connection, opened at its first call, so a process may fork after making a `Journal` but not after using it.
 
     `queue_limit` bounds the queued jobs (`QueueFull` beyond), `reserve` the bytes kept free on the disk (`NoRoom`).
     """
@@ -91,9 +89,7 @@ class Journal:
         boot: str | None = None,
     ) -> None:
         if _version(apsw.sqlite_lib_version()) < SAFE_SQLITE:
-            raise EnsuenoError(
-                f"SQLite {apsw.sqlite_lib_version()} can lose commits; install apsw 3.51.3 or newer."
-            )
+            raise EnsuenoError(f"SQLite {apsw.sqlite_lib_version()} can lose commits; install apsw 3.51.3 or newer.")
         self._path = path
         self._queue_limit = queue_limit
         self._reserve = reserve
@@ -104,6 +100,13 @@ class Journal:
         with self._write() as db:
             if db.pragma("user_version") == 0:
                 db.execute(_SCHEMA)
+        self.close()
+
+    def close(self) -> None:
+        """Close this thread's connection; the next call opens another."""
+        db = vars(self._threads).pop("db", None)
+        if db is not None:
+            db.close()
 
     # --- doors -------------------------------------------------------------------------------------------------
 
@@ -122,7 +125,9 @@ class Journal:
         """
         job_id = new_id() if job_id is None else job_id
         if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
-            raise BadInput("A job id has 1 to 64 letters, digits, dots, dashes or underscores.")
+            raise BadInput(
+                "A job id has 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or digit."
+            )
         digest = hashlib.sha256(request.to_json().encode()).hexdigest()
         with self._write() as db:
             known = _first(db, "SELECT digest FROM jobs WHERE id = ?", (job_id,))
@@ -142,7 +147,8 @@ class Journal:
 
     def job(self, job_id: str) -> Job:
         """The job as it stands. Raises `NotFound`."""
-        return self._job(self._db, job_id)
+        with self._read() as db:
+            return self._job(db, job_id)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel: at once when queued, between two steps when running; an ended job stays as it ended."""
@@ -157,17 +163,15 @@ class Journal:
 
     def images(self, limit: int = 50, before: str | None = None) -> list[Image]:
         """The newest pictures first; `before` is the id of the last one already seen."""
-        if before is None:
-            return [_image(row) for row in self._db.execute(_IMAGES + " ORDER BY seq DESC LIMIT ?", (limit,))]
-        rows = self._db.execute(
-            _IMAGES + " WHERE seq < (SELECT seq FROM images WHERE id = ?) ORDER BY seq DESC LIMIT ?",
-            (before, limit),
-        )
-        return [_image(row) for row in rows]
+        older = "" if before is None else " WHERE seq < (SELECT seq FROM images WHERE id = ?)"
+        values = (limit,) if before is None else (before, limit)
+        with self._read() as db:
+            return [_image(row) for row in db.execute(_IMAGES + older + " ORDER BY seq DESC LIMIT ?", values)]
 
     def image(self, image_id: str) -> Image:
         """One picture. Raises `NotFound`."""
-        row = _first(self._db, _IMAGES + " WHERE id = ?", (image_id,))
+        with self._read() as db:
+            row = _first(db, _IMAGES + " WHERE id = ?", (image_id,))
         if row is None:
             raise NotFound("There is no such picture.")
         return _image(row)
@@ -182,8 +186,9 @@ class Journal:
     def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state."""
         counts = dict.fromkeys(JobState, 0)
-        for state, count in self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state"):
-            counts[JobState(state)] = count
+        with self._read() as db:
+            for state, count in db.execute("SELECT state, count(*) FROM jobs GROUP BY state"):
+                counts[JobState(state)] = count
         return counts
 
     # --- engine ------------------------------------------------------------------------------------------------
@@ -197,18 +202,12 @@ class Journal:
         """
         session = new_id()
         with self._write() as db:
-            left: dict[str, list[str]] = defaultdict(list)
-            rows = db.execute(
-                "SELECT sessions.boot, jobs.session, jobs.id FROM jobs JOIN sessions ON sessions.id = jobs.session"
-                " WHERE state = 'running'"
-            )
-            for boot, holder, job_id in rows:
-                left[holder if boot == self._boot else ""].append(job_id)
-            for holder, job_ids in left.items():
-                if holder and len(job_ids) == 1:
-                    db.execute("UPDATE jobs SET deaths = deaths + 1 WHERE id = ?", job_ids)
-                elif holder:
-                    db.executemany("UPDATE jobs SET alone = 1 WHERE id = ?", [(job_id,) for job_id in job_ids])
+            if _first(db, "SELECT 1 FROM sessions WHERE boot = ?", (self._boot,)) is not None:
+                running = _one(db, "SELECT count(*) FROM jobs WHERE state = 'running'", ())[0]
+                db.execute(
+                    "UPDATE jobs SET deaths = deaths + ?, alone = max(alone, ?) WHERE state = 'running'",
+                    (running == 1, running > 1),
+                )
             self._settle_left_behind(db)
             db.execute("DELETE FROM sessions")
             db.execute("INSERT INTO sessions VALUES (?, ?, ?)", (session, self._boot, self._clock()))
@@ -229,14 +228,12 @@ class Journal:
 
     def claim(self, session: str) -> Claimed | None:
         """Take the oldest queued job, or None when there is none or the next one must wait to be alone."""
-        if _first(self._db, "SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1", ()) is None:
-            return None
+        with self._read() as db:
+            if _first(db, "SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1", ()) is None:
+                return None
         with self._write() as db:
             self._require(db, session)
-            now = self._clock()
-            db.execute(
-                "UPDATE jobs SET state = 'expired', ended = ? WHERE state = 'queued' AND deadline <= ?", (now, now)
-            )
+            self._expire(db)
             row = _first(
                 db, "SELECT id, request, images, alone FROM jobs WHERE state = 'queued' ORDER BY seq LIMIT 1", ()
             )
@@ -251,10 +248,9 @@ class Journal:
 
     def cancelled(self, session: str) -> set[str]:
         """The ids of this session's jobs that were asked to stop."""
-        rows = self._db.execute(
-            "SELECT id FROM jobs WHERE state = 'running' AND session = ? AND cancel = 1", (session,)
-        )
-        return {row[0] for row in rows}
+        asked = "SELECT id FROM jobs WHERE state = 'running' AND session = ? AND cancel = 1"
+        with self._read() as db:
+            return {row[0] for row in db.execute(asked, (session,))}
 
     def finish(self, session: str, job_id: str, *, engine: str, truncated: str | None = None) -> None:
         """End a job whose pictures are all on the disk. Raises `LeaseLost`."""
@@ -306,7 +302,6 @@ class Journal:
         if db is None:
             db = apsw.Connection(str(self._path))
             db.set_busy_timeout(10_000)
-            db.transaction_mode = "IMMEDIATE"
             if db.pragma("journal_mode", "wal") != "wal":
                 raise EnsuenoError(f"{self._path} cannot use a write-ahead log: put the data dir on a local disk.")
             db.pragma("synchronous", "FULL")
@@ -317,36 +312,52 @@ class Journal:
         return db
 
     @contextmanager
-    def _write(self) -> Iterator[apsw.Connection]:
-        db = self._db
+    def _read(self) -> Iterator[apsw.Connection]:
         try:
-            with db:
-                yield db
+            yield self._db
         except apsw.FullError:
             raise NoRoom("The disk is full: delete old pictures or make room, then try again.") from None
+        except apsw.BusyError:
+            raise Unavailable("The journal is busy: try again in a moment.") from None
+        except apsw.Error as error:
+            raise EnsuenoError(f"The journal {self._path} cannot be used ({error}): check the disk.") from error
+
+    @contextmanager
+    def _write(self) -> Iterator[apsw.Connection]:
+        with self._read() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:  # a full disk may have rolled back already
+                    db.execute("ROLLBACK")
+
+    def _expire(self, db: apsw.Connection) -> None:
+        now = self._clock()
+        db.execute("UPDATE jobs SET state = 'expired', ended = ? WHERE state = 'queued' AND deadline <= ?", (now, now))
 
     def _check_room(self, db: apsw.Connection) -> None:
         if shutil.disk_usage(self._path.parent).free < self._reserve:
             raise NoRoom(
                 f"Less than {self._reserve >> 20} MiB are free: delete old pictures or make room, then try again."
             )
+        self._expire(db)
         waiting = _one(db, "SELECT count(*) FROM jobs WHERE state = 'queued'", ())[0]
         if waiting >= self._queue_limit:
-            raise QueueFull(f"{waiting} pictures are already waiting: try again in a moment.")
+            raise QueueFull(f"The queue is full ({waiting} jobs wait): try again in a moment.")
 
     def _job(self, db: apsw.Connection, job_id: str) -> Job:
         row = _first(
             db,
-            "SELECT seq, id, request, images, origin, state, engine, error, truncated, created, ended FROM jobs"
-            " WHERE id = ?",
+            "SELECT id, request, images, origin, state, engine, error, truncated, created, ended,"
+            " (SELECT count(*) FROM jobs AS ahead WHERE ahead.state = 'queued' AND ahead.seq <= jobs.seq)"
+            " FROM jobs WHERE id = ?",
             (job_id,),
         )
         if row is None:
             raise NotFound("There is no such job.")
-        seq, name, request, images, origin, state, engine, error, truncated, created, ended = row
-        position = None
-        if state == JobState.QUEUED.value:
-            position = _one(db, "SELECT count(*) FROM jobs WHERE state = 'queued' AND seq <= ?", (seq,))[0]
+        name, request, images, origin, state, engine, error, truncated, created, ended, place = row
         return Job(
             id=name,
             state=JobState(state),
@@ -355,7 +366,7 @@ class Journal:
             engine=engine,
             error=error,
             truncated=truncated,
-            position=position,
+            position=place if state == JobState.QUEUED.value else None,
             origin=origin,
             created=timestamp(created),
             ended=None if ended is None else timestamp(ended),
@@ -393,14 +404,12 @@ def _image(row: Sequence[Any]) -> Image:
 
 
 def _first(db: apsw.Connection, sql: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
-    for row in db.execute(sql, values):
-        return row
-    return None
+    row: tuple[Any, ...] | None = next(db.execute(sql, values), None)
+    return row
 
 
 def _one(db: apsw.Connection, sql: str, values: Sequence[Any]) -> tuple[Any, ...]:
-    row = _first(db, sql, values)
-    assert row is not None, sql
+    row: tuple[Any, ...] = next(db.execute(sql, values))
     return row
 
 

@@ -1,8 +1,8 @@
 """What is true only now, in memory: one overwritten file per running job, the engine's pulse, and the bell.
 
-Nothing here is durable and nothing waits for the disk: the folder lies on tmpfs (`/run`, `/dev/shm`). The bell is a unix
-datagram to every listener's socket; it carries a job id and only says "look again": the journal holds the truth, so a lost
-ring costs a moment and never a job.
+Nothing here is durable and nothing waits for the disk: the folder lies on tmpfs (`/run`, `/dev/shm`). The bell is a
+unix datagram to every listener's socket; it carries a job id and only says "look again": the journal holds the truth,
+so a lost ring costs a moment and never a job. For the same reason a full or vanished tmpfs fails nobody.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from appliance.errors import EnsuenoError
-from appliance.ids import new_id
+from appliance.ids import JOB_ID, new_id
 
 ANYTHING = "*"
 _LISTENING = 64
+_SURE = 10  # rings that a socket holds for certain (net.unix.max_dgram_qlen); after more, some may be lost
 
 
 class Progress(BaseModel):
@@ -71,7 +72,9 @@ class Board:
         self.ring(job_id)
 
     def progress(self, job_id: str) -> Progress | None:
-        """The job's progress, if it runs."""
+        """The job's progress, if it runs. No string from outside becomes part of a path unchecked."""
+        if not JOB_ID.fullmatch(job_id):
+            return None
         try:
             return Progress.model_validate_json((self._jobs / f"{job_id}.json").read_bytes())
         except (OSError, ValidationError):
@@ -79,7 +82,8 @@ class Board:
 
     def clear(self, job_id: str) -> None:
         """The job runs no more: take its progress away and ring."""
-        (self._jobs / f"{job_id}.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._jobs / f"{job_id}.json").unlink()
         self.ring(job_id)
 
     def clear_all(self) -> None:
@@ -100,7 +104,10 @@ class Board:
 
     def ring(self, job_id: str = ANYTHING) -> None:
         """Wake every listener; never blocks, never fails; a dead listener's socket is swept away."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender,
+        ):
             for path in self._bells.iterdir():
                 try:
                     if stat.S_ISSOCK(path.lstat().st_mode):
@@ -121,7 +128,9 @@ class Bell:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(path))
+        draft = path.parent.parent / path.name  # a ring must not meet, and sweep away, a socket that is half bound
+        self._socket.bind(str(draft))
+        draft.rename(path)
 
     def __enter__(self) -> Bell:
         return self
@@ -134,12 +143,14 @@ class Bell:
 
     def wait(self, timeout: float) -> set[str]:
         """Sleep until a ring or `timeout` seconds; returns the job ids rung since the last call, `*` for anything."""
-        select.select([self._socket], [], [], timeout)
-        rung: set[str] = set()
+        poll = select.poll()  # select() refuses descriptors from 1,024 on
+        poll.register(self._socket, select.POLLIN)
+        poll.poll(max(0.0, timeout) * 1000)
+        rings: list[str] = []
         with contextlib.suppress(BlockingIOError):
-            for _ in range(_LISTENING):
-                rung.add(self._socket.recv(256).decode(errors="replace"))
-        return rung
+            while len(rings) < _LISTENING:
+                rings.append(self._socket.recv(256).decode(errors="replace"))
+        return {*rings, ANYTHING} if len(rings) > _SURE else set(rings)
 
     def close(self) -> None:
         self._socket.close()
@@ -164,10 +175,14 @@ def board_folder(data_dir: Path) -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("RUNTIME_DIRECTORY")
     if runtime and os.access(runtime, os.W_OK):
         return Path(runtime) / f"ensueno-{name}"
-    return Path("/dev/shm") / f"ensueno-{os.getuid()}-{name}"
+    return Path("/dev/shm") / f"ensueno-{os.getuid()}-{name}"  # noqa: S108
 
 
 def _replace(path: Path, text: str) -> None:
     draft = path.with_suffix(".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.rename(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()

@@ -176,7 +176,8 @@ class GenerationRequest(BaseModel):
             low, high = offer.guidance
             raise BadInput(f"guidance must be {low:g} to {high:g}, not {self.guidance:g}.")
         if self.scheduler not in offer.schedulers:
-            raise BadInput(f"This model has no scheduler {self.scheduler[:40]!r}: choose one of {', '.join(offer.schedulers)}.")
+            schedulers = ", ".join(offer.schedulers)
+            raise BadInput(f"This model has no scheduler {self.scheduler[:40]!r}: choose one of {schedulers}.")
         if self.count > offer.max_count:
             raise BadInput(f"count must be 1 to {offer.max_count}, not {self.count}.")
         return self

@@ -39,7 +39,10 @@ class Child:
     def keep(self, now: float) -> None:
         """Start it when it should run and does not."""
         if self.process is not None and self.process.poll() is not None:
-            print(f"{self.name} ended (status {self.process.returncode}): starting it again.", file=sys.stderr)
+            status = self.process.returncode
+            if status == BadInput.exit_status:
+                raise BadInput(f"{self.name} cannot run as it was told to: see the sentence above.")
+            print(f"{self.name} ended (status {status}): starting it again.", file=sys.stderr)
             self.pause = 0.25 if now - self.started > _STEADY_SECONDS else min(2 * self.pause, _LONGEST_PAUSE)
             self.start_at = now + self.pause
             self.process = None

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from appliance.errors import BadInput, EnsuenoError
 
@@ -40,10 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message}: see `{self.prog} --help`.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m engine_build", description="Diffusers folder → bundle."
-    )
+    parser = _Parser(prog="python -m engine_build", description="Diffusers folder → bundle.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     export = commands.add_parser("export", help="make a bundle from a diffusers folder")
     export.add_argument("folder", type=Path, metavar="FOLDER")
@@ -51,20 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--name", help="default: ensueno.json's, else the folder's")
     export.add_argument("--version")
     export.add_argument("--licence")
-    export.add_argument(
-        "--size", action="append", type=_size, default=[], metavar="WxH", help="repeat for more"
-    )
+    export.add_argument("--size", action="append", type=_size, default=[], metavar="WxH", help="repeat for more")
     export.add_argument("--steps", type=int, help="default number of steps")
     export.add_argument("--guidance", type=float, help="default guidance")
     export.add_argument("--locale", help="default locale of prompts")
-    export.add_argument(
-        "--weights", choices=("float16", "float32"), default="float16", help="how they are stored"
-    )
+    export.add_argument("--weights", choices=("float16", "float32"), default="float16", help="how they are stored")
     export.add_argument("--no-preview", action="store_true", help="do not fit the preview map")
     export.set_defaults(run=_export)
-    verify = commands.add_parser(
-        "verify", help="check a bundle: hashes, headers, and that it computes"
-    )
+    verify = commands.add_parser("verify", help="check a bundle: hashes, headers, and that it computes")
     verify.add_argument("bundle", type=Path, metavar="BUNDLE")
     verify.set_defaults(run=_verify)
     for command in (export, verify):

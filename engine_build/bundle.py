@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from appliance.engines.onnxruntime import OnnxRuntime
 from appliance.errors import BadInput
 from appliance.pipeline.manifest import (
     MANIFEST,
@@ -33,99 +35,88 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The report of one network, as `--json` prints it."""
+    """One network written: its counts, and torch's answers to hold it to."""
 
-    name: str
-    parameters: int
-    onnx_bytes: int
-    weights_bytes: int
-    inline_bytes: int
-    nodes: int
-    relative_error: float
-    relative_error_from_original: float
-    shapes: list[list[int]]
+    network: Network
+    written: onnx_export.Written
+    reference: parity.Reference
 
 
-def export(
-    source: Source, out: Path, storage: weights.Storage, say: Say, preview: bool = True
-) -> dict[str, Any]:
+def export(source: Source, out: Path, storage: weights.Storage, say: Say, preview: bool = True) -> dict[str, Any]:
     """Write the bundle `out`; → the report. Raises `BadInput` or `BadBundle`, and then leaves `out` alone."""
     out = out.resolve()
     _check_place(out)
     settings = scheduler.settings_from(source.scheduler)
-    networks = components.FAMILIES["sd"](source)
+    networks = components.declared("sd", source)
     sizes = _sizes(source)
-    name = source.card.name or source.folder.resolve().name
     with _built_beside(out) as folder:
         tokenizer = write_tokenizer(source, folder)
         (folder / "onnx").mkdir()
         exported = [_export_network(source, network, folder, storage, say) for network in networks]
         _write_source(source, folder, networks)
         manifest = Manifest(
-            name=name,
+            name=source.card.name or _name_of(source.folder),
             version=source.card.version or "1",
             licence=source.card.licence or "unknown: ask whoever trained the model",
-            components={
-                network.name: _component(network, report) for network, report in zip(networks, exported, strict=True)
-            },
+            components={one.network.name: _component(one) for one in exported},
             tokenizer=tokenizer,
             scheduler=settings,
             latents=components.latents_of(source),
             sizes=[list(size) for size in sizes],
             defaults=_defaults(source, settings),
             locales=source.card.locales or ["en"],
-            examples=source.card.examples,
+            examples={place: words for place, words in source.card.examples.items() if words},
             files=_files(folder, networks, tokenizer.file),
-        )  # fmt: skip
-        fit = None
+        )
         _write_manifest(folder, manifest)
-        if preview:
-            say("preview: drawing pictures to fit the map latents → RGB")
-            fit = preview_fit.fit(Bundle.open(folder), say)
+        parities = _check_parity(Bundle.open(folder), exported, say)
+        fit = preview_fit.fit(Bundle.open(folder), say) if preview else None
+        if fit is not None:
             _write_manifest(folder, manifest.model_copy(update={"preview": fit.preview}))
-        report = _report(out, folder, manifest, storage, exported, fit)
+        report = _report(out, folder, manifest, storage)
+    report["components"] = [_network_report(*pair) for pair in zip(exported, parities, strict=True)]
+    report["preview"] = None if fit is None else fit.summary()
     say(f"wrote {out} ({report['bytes']:,} bytes)")
     return report
 
 
-def _export_network(
-    source: Source, network: Network, folder: Path, storage: weights.Storage, say: Say
-) -> Exported:
-    say(f"{network.name}: loading {network.class_name}")
-    model = onnx_export.load(source, network)
-    original = onnx_export.outputs(model, network)
-    onnx_export.round_weights(model, storage)
-    stored_outputs = onnx_export.outputs(model, network)
-    state = onnx_export.state_of(model)
-    graph, tensors = folder / network.file, folder / network.weights
-    stored = weights.save(state, tensors, storage)
-    say(f"{network.name}: exporting to ONNX")
-    written = onnx_export.write(model, network, stored, state, graph)
-    found = parity.check(network, graph, stored_outputs, original)
-    say(
-        f"{network.name}: relative error {found.error:.1e} ({found.error_from_original:.1e} from the original)"
-    )
-    return Exported(
-        name=network.name,
-        parameters=written.parameters,
-        onnx_bytes=graph.stat().st_size,
-        weights_bytes=tensors.stat().st_size,
-        inline_bytes=written.inline_bytes,
-        nodes=written.nodes,
-        relative_error=found.error,
-        relative_error_from_original=found.error_from_original,
-        shapes=found.shapes,
-    )
+def _export_network(source: Source, network: Network, folder: Path, storage: weights.Storage, say: Say) -> Exported:
+    say(f"{network.name}: exporting {network.class_name}")
+    with onnx_export.quiet():
+        model = onnx_export.load(source, network)
+        original = onnx_export.outputs(model, network)
+        onnx_export.round_weights(model, storage)
+        stored = onnx_export.outputs(model, network)
+        written = onnx_export.write(model, network, folder, storage)
+    return Exported(network, written, parity.Reference(stored, original))
 
 
-def _component(network: Network, report: Exported) -> Component:
+def _check_parity(bundle: Bundle, exported: list[Exported], say: Say) -> list[parity.Parity]:
+    engine, found = OnnxRuntime(), []
+    for one in exported:
+        loaded = engine.load(bundle, one.network.name)
+        result = parity.check(one.network, loaded, one.reference)
+        loaded.close()
+        errors = f"{result.error:.1e} ({result.error_from_original:.1e} from the original weights)"
+        say(f"{one.network.name}: relative error {errors}")
+        found.append(result)
+    return found
+
+
+def _component(exported: Exported) -> Component:
+    network = exported.network
     return Component(
         file=network.file,
         weights=network.weights,
         inputs=[tensor.in_manifest() for tensor in network.inputs],
         outputs=[network.output.in_manifest()],
-        parameters=report.parameters,
+        parameters=exported.written.parameters,
     )
+
+
+def _name_of(folder: Path) -> str:
+    """The folder's name with what a bundle's name may not hold left out."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("._-")[:64] or "model"
 
 
 def _sizes(source: Source) -> list[tuple[int, int]]:
@@ -143,9 +134,7 @@ def _sizes(source: Source) -> list[tuple[int, int]]:
 def _defaults(source: Source, settings: SchedulerSettings) -> Defaults:
     """The card's, or a few steps without guidance for a distilled model, the usual ones otherwise."""
     distilled = settings.allowed[0] == "lcm"
-    steps, guidance = (
-        (4, 1.0) if distilled else (20, 4.0 if settings.prediction_type == "flow" else 7.5)
-    )
+    steps, guidance = (4, 1.0) if distilled else (20, 4.0 if settings.prediction_type == "flow" else 7.5)
     card = source.card
     return Defaults(
         steps=card.default_steps or steps,
@@ -157,10 +146,7 @@ def _defaults(source: Source, settings: SchedulerSettings) -> Defaults:
 def _files(folder: Path, networks: tuple[Network, ...], tokenizer: str) -> dict[str, FileEntry]:
     """What run time reads, with size and hash; `source/` is for training and not among it."""
     names = sorted([tokenizer, *(n.file for n in networks), *(n.weights for n in networks)])
-    return {
-        name: FileEntry(sha256=sha256(folder / name), bytes=(folder / name).stat().st_size)
-        for name in names
-    }
+    return {name: FileEntry(sha256=sha256(folder / name), bytes=(folder / name).stat().st_size) for name in names}
 
 
 def _write_source(source: Source, bundle: Path, networks: tuple[Network, ...]) -> None:
@@ -200,37 +186,36 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    """Indented json, but each list of numbers on one line."""
+    text = manifest.model_dump_json(indent=2)
+    text = re.sub(r"\[[-\d.e,\s]+\]", _on_one_line, text)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def _report(
-    out: Path,
-    folder: Path,
-    manifest: Manifest,
-    storage: weights.Storage,
-    exported: list[Exported],
-    fit: preview_fit.Fit | None,
-) -> dict[str, Any]:
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return "[" + ", ".join(numbers[0][1:-1].split()).replace(",,", ",") + "]"
+
+
+def _report(out: Path, folder: Path, manifest: Manifest, storage: weights.Storage) -> dict[str, Any]:
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return {
         "bundle": str(out),
         "name": manifest.name,
         "version": manifest.version,
         "weights": storage,
-        "bytes": sum(
-            p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink()
-        ),
-        "components": [asdict(report) for report in exported],
+        "bytes": sum(path.stat().st_size for path in files),
         "scheduler": manifest.scheduler.model_dump(),
         "sizes": manifest.sizes,
-        "preview": None if fit is None else fit.summary(),
     }
+
+
+def _network_report(exported: Exported, found: parity.Parity) -> dict[str, Any]:
+    return {"name": exported.network.name, **asdict(exported.written), **asdict(found)}
 
 
 def _check_place(out: Path) -> None:
     if out.exists() and not (out / MANIFEST).is_file():
-        raise BadInput(
-            f"{out} exists and is no bundle (no {MANIFEST}): name another --out or remove it."
-        )
+        raise BadInput(f"{out} exists and is no bundle (no {MANIFEST}): name another --out or remove it.")
     if not out.parent.is_dir():
         raise BadInput(f"There is no folder {out.parent} to put the bundle in: make it first.")
 
@@ -241,9 +226,7 @@ def _built_beside(out: Path) -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
     except OSError as error:
-        raise BadInput(
-            f"{out.parent} cannot be written ({error.strerror}): name another --out."
-        ) from None
+        raise BadInput(f"{out.parent} cannot be written ({error.strerror}): name another --out.") from None
     try:
         folder.chmod(0o755)
         yield folder

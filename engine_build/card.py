@@ -9,21 +9,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.errors import BadInput
 
-Positive = Annotated[int, Field(ge=1, le=8192)]
+Pixels = Annotated[int, Field(ge=1, le=8192)]
 
 
 class Card(BaseModel):
-    """Every field may be absent; the command line wins over it, the configs fill what both leave open."""
+    """Every field may be absent; the command line wins over it, the configs fill what both leave open.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Other fields (sources, trained steps ...) are kept for `source/ensueno.json`.
+    """
 
-    name: str | None = None
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
     version: str | None = None
     licence: str | None = None
-    default_steps: Positive | None = None
-    default_guidance: float | None = None
+    default_steps: Annotated[int, Field(ge=1, le=100)] | None = None
+    default_guidance: Annotated[float, Field(ge=0, le=20)] | None = None
     default_locale: str | None = None
-    sizes: list[tuple[Positive, Positive]] = []
+    sizes: list[tuple[Pixels, Pixels]] = []
     examples: dict[str, list[str]] = {}
     locales: list[str] = []
 

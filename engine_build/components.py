@@ -172,6 +172,14 @@ def stable_diffusion(source: Source) -> tuple[Network, ...]:
 FAMILIES: dict[str, Callable[[Source], tuple[Network, ...]]] = {"sd": stable_diffusion}
 
 
+def declared(family: str, source: Source) -> tuple[Network, ...]:
+    """The family's networks with this folder's dimensions. Raises `BadInput` where a config makes no sense."""
+    try:
+        return FAMILIES[family](source)
+    except (TypeError, ValueError, ArithmeticError):
+        raise BadInput(f"A config.json in {source.folder.name} holds values of a wrong kind: save it again.") from None
+
+
 def text_encoder(model: Any) -> Any:
     """input_ids int32 (batch, L) → prompt_embeds float32 (batch, L, d)."""
     import torch
@@ -230,9 +238,7 @@ def _check_unet(source: Source) -> None:
              "num_class_embeds")  # fmt: skip
     for key in extra:
         if unet.get(key) is not None:
-            raise BadInput(
-                f"The UNet needs {key}, which this version cannot export: use a plain SD 1.x UNet."
-            )
+            raise BadInput(f"The UNet needs {key}, which this version cannot export: use a plain SD 1.x UNet.")
     channels = vae.get("latent_channels", 4)
     if not unet["in_channels"] == unet.get("out_channels", 4) == channels:
         raise BadInput(

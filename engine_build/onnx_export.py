@@ -21,7 +21,6 @@ from appliance.errors import BadBundle, BadInput
 from engine_build import weights
 from engine_build.components import Axis, Network, TensorSpec
 from engine_build.source import Source
-from engine_build.tensor_file import StoredTensor
 
 OPSET = 18
 Array = NDArray[Any]
@@ -29,11 +28,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one network became: counts for the manifest and the report."""
+    """What one network became; `parameters` are those that the graph reads, `inline_bytes` lie in the graph."""
 
     parameters: int
-    inline_bytes: int
     nodes: int
+    onnx_bytes: int
+    weights_bytes: int
+    inline_bytes: int
 
 
 def load(source: Source, network: Network) -> Any:
@@ -46,7 +47,7 @@ def load(source: Source, network: Network) -> Any:
     options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     folder = source.folder / network.folder
     try:
-        with _quiet():
+        with quiet():
             model, info = getattr(library, network.class_name).from_pretrained(
                 str(folder), variant=source.variants[network.folder],
                 **{dtype_name: _torch().float32}, **options,
@@ -80,38 +81,32 @@ def outputs(model: Any, network: Network) -> list[Array]:
     module = network.wrap(model)
     with torch.no_grad():
         feeds = [network.feeds(shape) for shape in network.latents]
-        return [
-            module(*(torch.from_numpy(feed[i.name]) for i in network.inputs)).numpy()
-            for feed in feeds
-        ]
+        return [module(*(torch.from_numpy(feed[i.name]) for i in network.inputs)).numpy() for feed in feeds]
 
 
-def write(
-    model: Any,
-    network: Network,
-    stored: dict[str, StoredTensor],
-    state: dict[str, Array],
-    path: Path,
-) -> Written:
-    """Export, link the weights to the safetensors file beside `path`, strip, save and check."""
+def write(model: Any, network: Network, bundle: Path, storage: weights.Storage) -> Written:
+    """Store the weights, export the graph that points into them, strip, save and check it."""
     import onnx
     import onnx_ir as ir
 
-    graph_model = _export(model, network)
-    if graph_model.functions:
-        raise BadBundle(
-            f"{network.name}: the exporter left functions in the graph: check the onnxscript version."
-        )
-    used = weights.link(graph_model, stored, state, Path(network.weights).name)
-    proto = ir.to_proto(graph_model)
+    graph_path, weights_path = bundle / network.file, bundle / network.weights
+    state = state_of(model)
+    stored = weights.save(state, weights_path, storage)
+    exported = _export(model, network)
+    if exported.functions:
+        raise BadBundle(f"{network.name}: the exporter left functions in the graph: use onnxscript 0.7.")
+    used = weights.link(exported, stored, state, weights_path.name)
+    proto = ir.to_proto(exported)
     _strip(proto, network.name)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
-    onnx.checker.check_model(str(path), full_check=True)
-    check_tensors(network, path)
+    graph_path.write_bytes(proto.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(graph_path), full_check=True)
+    check_tensors(network, graph_path)
     return Written(
         parameters=sum(state[name].size for name in used),
-        inline_bytes=sum(len(tensor.raw_data) for tensor in proto.graph.initializer),
         nodes=len(proto.graph.node),
+        onnx_bytes=graph_path.stat().st_size,
+        weights_bytes=weights_path.stat().st_size,
+        inline_bytes=sum(len(tensor.raw_data) for tensor in proto.graph.initializer),
     )
 
 
@@ -127,14 +122,10 @@ def _export(model: Any, network: Network) -> Any:
         for name, axis in network.axes.items()
     }
     shapes = tuple(
-        {
-            index: dims[size.name]
-            for index, size in enumerate(tensor.shape)
-            if isinstance(size, Axis)
-        }
+        {index: dims[size.name] for index, size in enumerate(tensor.shape) if isinstance(size, Axis)}
         for tensor in network.inputs
     )
-    with torch.no_grad(), _quiet():
+    with torch.no_grad():
         program = torch.onnx.export(
             network.wrap(model).eval(), args, None,
             input_names=[tensor.name for tensor in network.inputs], output_names=[network.output.name],
@@ -189,7 +180,7 @@ def _torch() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the libraries' chatter off standard error: it has one sentence for the user."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -1,15 +1,15 @@
-"""The exported graph held to torch, in ONNX Runtime, at several shapes."""
+"""A loaded network held to torch at several shapes; the engine may be any."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance import engines
 from appliance.errors import BadBundle
 from engine_build.components import Network
 
@@ -17,57 +17,41 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """What torch says at each of the network's parity shapes: with the weights as stored, and as they were."""
+
+    stored: list[Array]
+    original: list[Array]
+
+
+@dataclass(frozen=True, slots=True)
 class Parity:
-    """Relative L2 errors, the worst over the shapes: against the stored weights and the original ones."""
+    """Relative L2 errors, the worst over the shapes, against either reference."""
 
     error: float
     error_from_original: float
     shapes: list[list[int]]
 
 
-def session(path: Path) -> Any:
-    """An ONNX Runtime session on the CPU. Raises `BadBundle` if the graph or its weights do not load."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has no public base class
-        first = (str(error).strip().splitlines() or [""])[0][:200]
-        raise BadBundle(
-            f"{path.name} does not load in ONNX Runtime ({first}): export it again."
-        ) from None
-
-
-def run(network: Network, path: Path) -> list[Array]:
-    """The network's output at each of its parity shapes."""
-    runner = session(path)
-    return [
-        np.asarray(runner.run([network.output.name], network.feeds(latents))[0])
-        for latents in network.latents
-    ]
-
-
-def check(
-    network: Network, path: Path, stored: Sequence[Array], original: Sequence[Array]
-) -> Parity:
-    """Compare with torch's outputs for the stored (rounded) and the original weights.
-
-    Raises `BadBundle` when the error against the stored weights is over the network's tolerance.
-    """
-    have = run(network, path)
+def check(network: Network, loaded: engines.Network, reference: Reference) -> Parity:
+    """Compare at every shape. Raises `BadBundle` when the error against the stored weights is over the tolerance."""
+    have = [loaded.run(network.feeds(latents))[network.output.name] for latents in network.latents]
     parity = Parity(
-        error=max(relative_error(*pair) for pair in zip(have, stored, strict=True)),
-        error_from_original=max(relative_error(*pair) for pair in zip(have, original, strict=True)),
+        error=worst(have, reference.stored),
+        error_from_original=worst(have, reference.original),
         shapes=[list(output.shape) for output in have],
     )
     if not parity.error <= network.tolerance:
         raise BadBundle(
-            f"{path.name} does not compute what torch computes (relative error {parity.error:.1e}, at most "
+            f"{network.file} does not compute what torch computes (relative error {parity.error:.1e}, at most "
             f"{network.tolerance:.0e}): export it again, and report this if it stays."
         )
     return parity
+
+
+def worst(have: Sequence[Array], want: Sequence[Array]) -> float:
+    """The largest relative error of the pairs."""
+    return max(relative_error(*pair) for pair in zip(have, want, strict=True))
 
 
 def relative_error(have: Array, want: Array) -> float:

@@ -6,6 +6,8 @@ channels there is detail enough in one latent pixel for a 4 x 4 patch; the held-
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.pipeline.manifest import Bundle, Preview
-from engine_build import parity
+from appliance.pipeline.manifest import Bundle, Manifest, Preview
+from appliance.pipeline.text_to_image import TextToImage
+from appliance.request import GenerationRequest
 
 Floats = NDArray[Any]
-PICTURES = 24
-STEPS = 8
-PATCHES = (1, 2, 4, 8)
+ROWS = 8192
+STEPS = 12
+PATCHES = (1, 2, 4)
+WORDS = ("a red apple", "a dog", "a house on a mountain", "a blue car", "a face", "the sea at night")
 WORTH = 0.02  # a larger patch must lower the held-out error by this share
 RIDGE = 1e-4
-DIGITS = 5  # rounding hides the last bits, which threads may change
+DIGITS = 4  # rounding hides the last bits, which the number of threads may change
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,6 @@ class Fit:
     r2: float
     r2_full: float
     pictures: int
-    drawn: bool
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -41,32 +44,37 @@ class Fit:
             "r2": round(self.r2, 4),
             "r2_full_size": round(self.r2_full, 4),
             "pictures": self.pictures,
-            "drawn_from_prompts": self.drawn,
         }
 
 
 def fit(bundle: Bundle, say: Callable[[str], None]) -> Fit:
     """Draw, decode and fit. Latents are as the denoise loop holds them, before `scaling_factor`."""
-    latents, drawn = final_latents(bundle, say)
-    images = decode(bundle, latents)
-    split = max(1, len(latents) // 4)
-    best: Fit | None = None
-    for patch in PATCHES:
-        if patch > bundle.manifest.latents.scale:
-            break
-        found = fit_patch(latents, images, patch, split, drawn)
-        if best is None or (1 - found.r2_full) < (1 - best.r2_full) * (1 - WORTH):
+    say(f"preview: drawing {pictures(bundle.manifest)} pictures to fit the map latents → RGB")
+    pipeline = TextToImage.load(bundle)
+    latents = final_latents(pipeline)
+    images = decoded(pipeline, latents)
+    pipeline.close()
+    return best_fit(latents, images, say)
+
+
+def best_fit(latents: Floats, images: Floats, say: Callable[[str], None]) -> Fit:
+    """The smallest patch that no larger one beats by `WORTH` on the pictures left out."""
+    scale = images.shape[2] // latents.shape[2]
+    fits = [fit_patch(latents, images, patch) for patch in PATCHES if scale % patch == 0]
+    best = fits[0]
+    for found in fits[1:]:
+        if 1 - found.r2_full < (1 - best.r2_full) * (1 - WORTH):
             best = found
-    assert best is not None
     say(f"preview: patch {best.preview.patch}, R² {best.r2:.3f} on pictures left out")
     return best
 
 
-def fit_patch(latents: Floats, images: Floats, patch: int, split: int, drawn: bool = False) -> Fit:
-    """Fit on all but the first `split` pictures, judge on those.
+def fit_patch(latents: Floats, images: Floats, patch: int) -> Fit:
+    """Fit on three quarters of the pictures, judge on the rest.
 
     latents float32 (n, C, h, w), images float32 (n, 3, h * scale, w * scale) in [-1, 1].
     """
+    split = max(1, len(latents) // 4)
     targets = patches(images, latents.shape[2:], patch)
     matrix, bias = solve(rows(latents[split:]), targets[split:].reshape(-1, 3 * patch * patch))
     guess = latents[:split].transpose(0, 2, 3, 1) @ matrix + bias
@@ -77,7 +85,6 @@ def fit_patch(latents: Floats, images: Floats, patch: int, split: int, drawn: bo
         r2=explained(guess, targets[:split]),
         r2_full=explained(enlarge(guess, patch, full.shape[3]), full),
         pictures=len(latents),
-        drawn=drawn,
     )
 
 
@@ -97,7 +104,7 @@ def patches(images: Floats, grid: tuple[int, ...], patch: int) -> Floats:
 
 def enlarge(values: Floats, patch: int, columns: int) -> Floats:
     """The (n, h, w, patch * patch * 3) preview, each pixel repeated up to `columns` = scale * scale * 3."""
-    scale = int(round((columns // 3) ** 0.5))
+    scale = math.isqrt(columns // 3)
     n, h, w, _ = values.shape
     grid = values.reshape(n, h, w, patch, patch, 3)
     grid = grid.repeat(scale // patch, axis=3).repeat(scale // patch, axis=4)
@@ -121,32 +128,30 @@ def explained(guess: Floats, truth: Floats) -> float:
     return float(1 - ((guess - truth) ** 2).sum() / max(float(spread), 1e-12))
 
 
-def decode(bundle: Bundle, latents: Floats) -> Floats:
-    """latents (n, C, h, w) → images (n, 3, H, W) clipped to [-1, 1], one at a time."""
-    manifest = bundle.manifest
-    runner = parity.session(bundle.path(manifest.components["vae_decoder"].file))
-    scaled = latents / np.float32(manifest.latents.scaling_factor) + np.float32(
-        manifest.latents.shift_factor
-    )
-    images = [
-        runner.run(["image"], {"latents": one[None].astype(np.float32)})[0][0] for one in scaled
-    ]
-    pictures: Floats = np.clip(np.stack(images), -1, 1)
-    return pictures
+def decoded(pipeline: TextToImage, latents: Floats) -> Floats:
+    """latents (n, C, h, w) → images (n, 3, H, W) in [-1, 1]."""
+    pixels: Floats = np.stack([pipeline.decode(one) for one in latents]).transpose(0, 3, 1, 2)
+    images: Floats = pixels / np.float32(127.5) - np.float32(1.0)
+    return images
 
 
-def correlated_latents(bundle: Bundle, count: int = PICTURES) -> Floats:
-    """Stand-ins for drawn latents: Gaussian, unit variance, smooth over a few pixels."""
-    latents = bundle.manifest.latents
-    width, height = bundle.manifest.sizes[0]
-    shape = (count, latents.channels, height // latents.scale, width // latents.scale)
-    noise = np.random.default_rng(0).standard_normal(shape)
-    for axis in (2, 3):
-        noise = noise + np.roll(noise, 1, axis) + np.roll(noise, -1, axis)
-    smooth: Floats = (noise / noise.std()).astype(np.float32)
-    return smooth
+def final_latents(pipeline: TextToImage) -> Floats:
+    """Clean latents (n, C, h, w) of the bundle's own pictures: its examples, or a few common words."""
+    manifest = pipeline.bundle.manifest
+    runs = (pipeline.denoise(_request(manifest, seed)) for seed in range(pictures(manifest)))
+    finished = [deque(states, maxlen=1).pop() for states in runs]
+    return np.stack([state.latents for state in finished])
 
 
-def final_latents(bundle: Bundle, say: Callable[[str], None]) -> tuple[Floats, bool]:
-    """Clean latents of the bundle's own pictures; (latents, drawn)."""
-    return correlated_latents(bundle), False
+def pictures(manifest: Manifest) -> int:
+    """Enough pictures for about `ROWS` latent pixels: large ones give many each and take long to draw."""
+    width, height = manifest.sizes[0]
+    cells = (width // manifest.latents.scale) * (height // manifest.latents.scale)
+    return min(32, max(4, ROWS // cells))
+
+
+def _request(manifest: Manifest, seed: int) -> GenerationRequest:
+    prompts = [(words, place) for place, lines in sorted(manifest.examples.items()) for words in lines]
+    words, place = (prompts or [(words, "en") for words in WORDS])[seed % (len(prompts) or len(WORDS))]
+    steps = min(STEPS, manifest.defaults.steps)
+    return GenerationRequest.of({"prompt": words, "locale": place, "seed": seed, "steps": steps}, manifest.offer())

@@ -26,26 +26,28 @@ LINSPACED = (
     "EulerAncestralDiscreteScheduler",
     "DPMSolverMultistepScheduler",
 )
-UNSUPPORTED = ("rescale_betas_zero_snr", "trained_betas", "use_dynamic_shifting", "use_exponential_sigmas",
-               "use_beta_sigmas", "use_flow_sigmas", "thresholding", "invert_sigmas", "stochastic_sampling")  # fmt: skip
+UNSUPPORTED = (
+    "rescale_betas_zero_snr",
+    "trained_betas",
+    "use_dynamic_shifting",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "thresholding",
+    "invert_sigmas",
+    "stochastic_sampling",
+)
 
 
 def settings_from(config: dict[str, Any]) -> SchedulerSettings:
     """Read a diffusers scheduler config. Raises `BadInput` where its meaning would be lost."""
     name = config.get("_class_name")
     if name not in NAMES:
-        raise BadInput(
-            f"The scheduler {str(name)[:60]} is not known: use one of {', '.join(NAMES)}."
-        )
+        raise BadInput(f"The scheduler {str(name)[:60]} is not known: use one of {', '.join(NAMES)}.")
     for key in UNSUPPORTED:
         if config.get(key):
-            raise BadInput(
-                f"The scheduler's {key} is not supported: train or save the model without it."
-            )
+            raise BadInput(f"The scheduler's {key} is not supported: train or save the model without it.")
     try:
-        return (
-            _flow(config) if name == "FlowMatchEulerDiscreteScheduler" else _diffusion(config, name)
-        )
+        return _flow(config) if name == "FlowMatchEulerDiscreteScheduler" else _diffusion(config, name)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -73,9 +75,7 @@ def _diffusion(config: dict[str, Any], name: str) -> SchedulerSettings:
         beta_schedule=config.get("beta_schedule", "linear"),
         beta_start=config.get("beta_start", 0.0001),
         beta_end=config.get("beta_end", 0.02),
-        timestep_spacing=config.get(
-            "timestep_spacing", "linspace" if name in LINSPACED else "leading"
-        ),
+        timestep_spacing=config.get("timestep_spacing", "linspace" if name in LINSPACED else "leading"),
         steps_offset=config.get("steps_offset", 0),
         allowed=_allowed(prediction_type, f"{NAMES[name]}_karras" if karras else NAMES[name]),
     )

@@ -77,9 +77,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise BadInput(f"{where} is too large for a json file: save the folder again.")
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise BadInput(
-            f"{where} is missing: save the whole pipeline with save_pretrained."
-        ) from None
+        raise BadInput(f"{where} is missing: save the whole pipeline with save_pretrained.") from None
     except (ValueError, RecursionError):
         raise BadInput(f"{where} is not valid json: save the folder again.") from None
     if not isinstance(value, dict):
@@ -91,9 +89,7 @@ def _no_index(folder: Path) -> BadInput:
     pickled = next(_pickled(folder), None)
     if pickled is not None:
         return _convert(pickled)
-    return BadInput(
-        f"{folder} holds no model_index.json: name a diffusers folder, as save_pretrained writes it."
-    )
+    return BadInput(f"{folder} holds no model_index.json: name a diffusers folder, as save_pretrained writes it.")
 
 
 def _class_of(folder: Path, index: dict[str, Any], name: str) -> str:
@@ -101,18 +97,12 @@ def _class_of(folder: Path, index: dict[str, Any], name: str) -> str:
     entry = index.get(name)
     if not isinstance(entry, list) or len(entry) != 2 or entry[1] is None:
         known = ", ".join(CLASSES)
-        raise BadInput(
-            f"{folder.name} has no {name}: a Stable Diffusion 1.x-like folder holds {known}."
-        )
+        raise BadInput(f"{folder.name} has no {name}: a Stable Diffusion 1.x-like folder holds {known}.")
     if entry[1] not in CLASSES[name]:
         known = " or ".join(CLASSES[name])
-        raise BadInput(
-            f"{name} is a {str(entry[1])[:60]}, which cannot be exported: it must be {known}."
-        )
+        raise BadInput(f"{name} is a {str(entry[1])[:60]}, which cannot be exported: it must be {known}.")
     if not (folder / name).is_dir():
-        raise BadInput(
-            f"{folder.name} has no folder {name}: save the whole pipeline with save_pretrained."
-        )
+        raise BadInput(f"{folder.name} has no folder {name}: save the whole pipeline with save_pretrained.")
     return str(entry[1])
 
 
@@ -141,9 +131,7 @@ def _check_weights(folder: Path, stem: str) -> str | None:
     pickled = next(_pickled(folder), None)
     if pickled is not None:
         raise _convert(pickled)
-    raise BadInput(
-        f"{folder.name} has no {stem}.safetensors: save it with safe_serialization=True."
-    )
+    raise BadInput(f"{folder.name} has no {stem}.safetensors: save it with safe_serialization=True.")
 
 
 def _pickled(folder: Path) -> Iterator[Path]:

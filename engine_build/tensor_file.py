@@ -78,9 +78,7 @@ def _check_cover(tensors: dict[str, StoredTensor], start: int, size: int, path: 
     position = start
     for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.length)):
         if tensor.offset != position:
-            raise _bad(
-                path, f"the offsets of {tensor.name[:80]} overlap another tensor or leave a gap"
-            )
+            raise _bad(path, f"the offsets of {tensor.name[:80]} overlap another tensor or leave a gap")
         position += tensor.length
     if position != size:
         raise _bad(path, "its offsets do not end where the file ends")

@@ -30,9 +30,7 @@ def write_tokenizer(source: Source, bundle: Path) -> Tokenizer:
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         _convert(folder, target)
     else:
-        raise BadInput(
-            "tokenizer holds neither tokenizer.json nor vocab.json and merges.txt: save it again."
-        )
+        raise BadInput("tokenizer holds neither tokenizer.json nor vocab.json and merges.txt: save it again.")
     return _describe(source, target)
 
 
@@ -62,9 +60,7 @@ def _describe(source: Source, path: Path) -> Tokenizer:
         name = names.get(key)
         found = fast.token_to_id(name) if name is not None else None
         if found is None:
-            raise BadInput(
-                f"The tokenizer has no {key}: save it with bos_token, eos_token and pad_token."
-            )
+            raise BadInput(f"The tokenizer has no {key}: save it with bos_token, eos_token and pad_token.")
         ids[f"{key}_id"] = found
     return Tokenizer(file=FILE, max_length=sequence_length(source), **ids)
 

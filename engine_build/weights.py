@@ -54,6 +54,7 @@ def save(state: Mapping[str, Array], path: Path, storage: Storage) -> dict[str, 
             )
         converted[name] = np.ascontiguousarray(stored)
     save_file(converted, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # it writes 0600, which the box's own user could not read
     return read_header(path)
 
 
@@ -105,9 +106,7 @@ def _digest(tensor: Array) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(tensor).tobytes(), digest_size=16).digest()
 
 
-def link(
-    model: Any, stored: Mapping[str, StoredTensor], state: Mapping[str, Array], file: str
-) -> set[str]:
+def link(model: Any, stored: Mapping[str, StoredTensor], state: Mapping[str, Array], file: str) -> set[str]:
     """Point the initializers of an `onnx_ir` model into `file`, in place; → the stored tensors it uses."""
     matcher = Matcher(state)
     used: dict[tuple[str, tuple[int, ...]], Any] = {}
@@ -153,18 +152,14 @@ def _stored_value(graph: Any, name: str, found: Link, tensor: StoredTensor, file
     """The external initializer, as float32."""
     import onnx_ir as ir
 
-    dtype = {"F16": ir.DataType.FLOAT16, "F32": ir.DataType.FLOAT, "I64": ir.DataType.INT64}[
-        tensor.dtype
-    ]
+    dtype = {"F16": ir.DataType.FLOAT16, "F32": ir.DataType.FLOAT, "I64": ir.DataType.INT64}[tensor.dtype]
     shape = ir.Shape(found.shape)
     outside = ir.ExternalTensor(file, tensor.offset, tensor.length, dtype, shape=shape, name=name)
     value = ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=outside)
     graph.register_initializer(value)
     if dtype != ir.DataType.FLOAT16:
         return value
-    cast = ir.Node(
-        "", "Cast", [value], [ir.AttrInt64("to", int(ir.DataType.FLOAT))], name=f"cast:{name}"
-    )
+    cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(ir.DataType.FLOAT))], name=f"cast:{name}")
     cast.outputs[0].name = f"{name}:float32"
     _first(graph, cast)
     return cast.outputs[0]

@@ -27,7 +27,7 @@ LENGTH = 16
 WIDTH = 32
 HIDDEN = 32
 SIZES = [[64, 64], [96, 64], [64, 96]]
-_TYPES = {
+_TYPES: dict[str, int] = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
     "int32": TensorProto.INT32,
@@ -35,9 +35,7 @@ _TYPES = {
 }
 
 
-def make_tiny_bundle(
-    folder: Path, name: str = "tiny", prediction_type: str = "flow", **changes: Any
-) -> Path:
+def make_tiny_bundle(folder: Path, name: str = "tiny", prediction_type: str = "flow", **changes: Any) -> Path:
     """Write the bundle and return its folder; `changes` replace top-level fields of the manifest."""
     (folder / "onnx").mkdir(parents=True)
     (folder / "tokenizer").mkdir()
@@ -84,8 +82,7 @@ def write_manifest(folder: Path, fields: dict[str, Any]) -> None:
     """Write manifest.json with the present sizes and hashes of all the folder's files."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     files = {
-        path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
-        for path in paths
+        path.relative_to(folder).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size} for path in paths
     }
     manifest = Manifest.model_validate(fields | {"files": files})
     text = json.dumps(manifest.model_dump(mode="json"), indent=1)
@@ -97,9 +94,7 @@ def save_network(folder: Path, name: str, graph: onnx.GraphProto) -> dict[str, A
     file, weights = f"onnx/{name}.onnx", f"{name}.onnx.data"
     opset = [helper.make_opsetid("", 18)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    onnx.save(
-        model, folder / file, save_as_external_data=True, location=weights, size_threshold=64
-    )
+    onnx.save(model, folder / file, save_as_external_data=True, location=weights, size_threshold=64)
     return {
         "file": file,
         "weights": f"onnx/{weights}",
@@ -143,8 +138,9 @@ def random(name: str, *shape: int) -> NDArray[np.float32]:
     """Weights that depend on the name only, scaled by 1/sqrt(fan in)."""
     seed = int.from_bytes(name.encode()[-8:], "little")
     fan_in = int(np.prod(shape[1:])) if len(shape) == 4 else shape[0]
-    values = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(fan_in)
-    return values.astype(np.float32)
+    values: NDArray[np.float32] = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    values /= np.float32(np.sqrt(fan_in))
+    return values
 
 
 class Graph:
@@ -167,17 +163,18 @@ class Graph:
         return name
 
     def made(self, name: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> onnx.GraphProto:
-        values = [
+        taken, given = (
             [helper.make_tensor_value_info(key, _TYPES[dtype], shape) for key, (dtype, shape) in part.items()]
             for part in (inputs, outputs)
-        ]
-        return helper.make_graph(self.nodes, name, *values, initializer=self.weights)
+        )
+        return helper.make_graph(self.nodes, name, taken, given, initializer=self.weights)
 
 
 def text_encoder(vocabulary: int) -> onnx.GraphProto:
     graph = Graph()
     words = graph.op("Gather", graph.weight("token_embedding", vocabulary, WIDTH), "input_ids")
-    placed = graph.op("Add", graph.op("Mul", words, graph.constant("gain", np.float32([20.0]))), graph.weight("position", LENGTH, WIDTH))
+    words = graph.op("Mul", words, graph.constant("gain", np.array([20.0], np.float32)))
+    placed = graph.op("Add", words, graph.weight("position", LENGTH, WIDTH))
     mixed = graph.op("MatMul", graph.weight("mixer", LENGTH, LENGTH), placed)
     graph.op("Tanh", graph.op("MatMul", mixed, graph.weight("projection", WIDTH, WIDTH)), to="prompt_embeds")
     return graph.made(
@@ -191,12 +188,12 @@ def unet() -> onnx.GraphProto:
     """Conv, time shift, cross-attention over the words, conv: a UNet's parts, once each."""
     graph = Graph()
     inside = graph.op("Conv", "sample", graph.weight("conv_in", HIDDEN, CHANNELS, 3, 3), pads=[1, 1, 1, 1])
-    clock = graph.op("Mul", "timestep", graph.constant("per_step", np.float32([0.001])))
-    clock = graph.op("Unsqueeze", clock, graph.constant("axis_1", np.int64([1])))
+    clock = graph.op("Mul", "timestep", graph.constant("per_step", np.array([0.001], np.float32)))
+    clock = graph.op("Unsqueeze", clock, graph.constant("axis_1", np.array([1], np.int64)))
     shift = graph.op("MatMul", clock, graph.weight("time_embedding", 1, HIDDEN))
-    shift = graph.op("Unsqueeze", shift, graph.constant("axes_23", np.int64([2, 3])))
+    shift = graph.op("Unsqueeze", shift, graph.constant("axes_23", np.array([2, 3], np.int64)))
     inside = graph.op("Tanh", graph.op("Add", inside, shift))
-    flat = graph.op("Reshape", inside, graph.constant("flat", np.int64([0, HIDDEN, -1])))
+    flat = graph.op("Reshape", inside, graph.constant("flat", np.array([0, HIDDEN, -1], np.int64)))
     query = graph.op("Transpose", flat, perm=[0, 2, 1])
     keys = graph.op("MatMul", "encoder_hidden_states", graph.weight("to_k", WIDTH, HIDDEN))
     values = graph.op("MatMul", "encoder_hidden_states", graph.weight("to_v", WIDTH, HIDDEN))

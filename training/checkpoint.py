@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file that holds weights, their average, the optimizer and where training stood.
 
 The file is replaced atomically and only after it is safely on the disk, so a kill at any moment leaves the last whole
-checkpoint. Tensors are named ``weights/…``, ``average/…``, ``first/…``, ``second/…`` and ``count/…`` (AdamW's
-moments and step counts); the rest is json in the file's own header. No pickle anywhere.
+checkpoint. Tensors are named ``weights/…``, ``average/…``, ``first/…``, ``second/…`` and ``count/…`` (the
+optimizer's moments and step counts); the rest is json in the file's own header. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from training.errors import TrainingError
 
-_ADAM = {"first": "exp_avg", "second": "exp_avg_sq", "count": "step"}
+_MOMENTS = ("first", "second", "count")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def save(
     tensors |= {f"average/{name}": tensor for name, tensor in average.items()}
     for name, parameter in module.named_parameters():
         state = optimizer.state.get(parameter, {})
-        tensors |= {f"{short}/{name}": state[key] for short, key in _ADAM.items() if key in state}
+        tensors |= {f"{key}/{name}": state[key] for key in _MOMENTS if key in state}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
@@ -81,14 +81,13 @@ def load(
     module.load_state_dict(_part(tensors, "weights"))
     for name, tensor in _part(tensors, "average").items():
         average[name].copy_(tensor)
-    parts = {key: _part(tensors, short) for short, key in _ADAM.items()}
-    for name, parameter in module.named_parameters():
-        if name in parts["step"]:
-            optimizer.state[parameter] = {
-                "step": parts["step"][name],
-                "exp_avg": parts["exp_avg"][name].to(parameter.device).clone(memory_format=torch.preserve_format),
-                "exp_avg_sq": parts["exp_avg_sq"][name].to(parameter.device),
-            }
+    parameters = dict(module.named_parameters())
+    for key in _MOMENTS:
+        for name, tensor in _part(tensors, key).items():
+            parameter = parameters[name]
+            # in the parameter's own layout and on its device, as a fresh optimizer would make it
+            kept = tensor if key == "count" else torch.empty_like(parameter).copy_(tensor)
+            optimizer.state[parameter][key] = kept
     return progress
 
 

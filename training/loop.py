@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training import checkpoint
+from training import checkpoint, optimizer
 from training.checkpoint import Progress
 from training.errors import TrainingError
 from training.run import Run, StageSettings
@@ -120,10 +120,7 @@ class Trainer:
         self.settings = run.stages[stage.name]
         self.path = folder / f"{stage.name}.safetensors"
         self.log = folder / f"{stage.name}.jsonl"
-        self.optimizer = torch.optim.AdamW(
-            stage.module.parameters(), lr=self.settings.rate, betas=(0.9, 0.99), weight_decay=self.settings.decay,
-            fused=True,
-        )
+        self.optimizer = optimizer.make(stage.module, self.settings.rate, self.settings.decay)
         self.average = {name: tensor.detach().clone() for name, tensor in stage.module.state_dict().items()}
         self.step, self.seconds = 0, 0.0
         if self.path.exists():
@@ -138,7 +135,7 @@ class Trainer:
         return max(self.step / self.settings.steps, by_time)
 
     def advance(self) -> float:
-        """One step: loss, gradient clipped to norm 1, AdamW, average. Returns the loss."""
+        """One step: loss, gradient clipped to norm 1, optimizer, average. Returns the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.settings, self.step, self.share())
         self.optimizer.zero_grad(set_to_none=True)

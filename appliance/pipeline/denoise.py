@@ -114,10 +114,11 @@ def guide(noise_pred: Array, guidance_scale: float) -> Array:
 
     Takes (rows, ...) and gives (...); one row has nothing to be guided by.
     """
+    text: Array = noise_pred[-1]
     if len(noise_pred) == 1:
-        return noise_pred[0]
-    uncond, text = noise_pred
-    guided: Array = uncond + np.float32(guidance_scale) * (text - uncond)
+        return text
+    uncond: Array = noise_pred[0]
+    guided: Array = uncond + guidance_scale * (text - uncond)
     return guided
 
 
@@ -141,7 +142,7 @@ def resume(start: DenoiseState, kept: bytes) -> DenoiseState:
     if not hmac.compare_digest(_seal(start, payload), kept[:_SEAL_BYTES]):
         raise BadInput("The checkpoint is damaged or belongs to another picture: start the picture again.")
     with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-        history = arrays["history"] if "history" in arrays else None
+        history = arrays.get("history")
         return replace(start, step=int(arrays["step"]), latents=arrays["latents"], history=history)
 
 

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from appliance.errors import BadBundle
 from appliance.request import Offer
@@ -71,7 +71,10 @@ class SchedulerSettings(_Part):
 
 
 class Latents(_Part):
-    """Latents are (batch, channels, height / scale, width / scale); decoded = latents / scaling_factor + shift_factor."""
+    """Latents are (batch, channels, height / scale, width / scale).
+
+    decoded = latents / scaling_factor + shift_factor
+    """
 
     channels: int = Field(ge=1, le=128)
     scale: int = Field(ge=1, le=64)
@@ -101,12 +104,16 @@ class Limits(_Part):
 
 
 class Defaults(_Part):
+    """What a request that says nothing gets."""
+
     steps: int = 20
     guidance: float = 7.5
     locale: str = "en"
 
 
 class FileEntry(_Part):
+    """What every copy of a file must be."""
+
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     bytes: int = Field(ge=0)
 
@@ -140,6 +147,26 @@ class Manifest(_Part):
                 raise ValueError(f"the file name {name!r} leads out of the bundle")
         return files
 
+    @model_validator(mode="after")
+    def _agree(self) -> Manifest:
+        """Whatever the offer lets through can be drawn, and what it gives to silent requests it also lets through."""
+        scale = self.latents.scale
+        for width, height in self.sizes:
+            if min(width, height) < 1 or width % scale or height % scale:
+                raise ValueError(f"the size {width}x{height} is no multiple of the latents' scale {scale}")
+        low, high = self.limits.steps
+        if not 1 <= low <= self.defaults.steps <= high:
+            raise ValueError(f"the default of {self.defaults.steps} steps is not within {low} to {high}")
+        weak, strong = self.limits.guidance
+        if not weak <= self.defaults.guidance <= strong:
+            raise ValueError(f"the default guidance {self.defaults.guidance:g} is not within {weak:g} to {strong:g}")
+        if self.preview is not None:
+            columns = self.preview.patch**2 * 3
+            lengths = [len(row) for row in (*self.preview.matrix, self.preview.bias)]
+            if lengths != [columns] * (self.latents.channels + 1):
+                raise ValueError(f"the preview does not map {self.latents.channels} channels to {columns} numbers")
+        return self
+
     def offer(self) -> Offer:
         """The limits that requests are held to."""
         return Offer(
@@ -169,7 +196,7 @@ class Bundle:
             text = path.read_text(encoding="utf-8")
         except OSError:
             raise BadBundle(
-                f"{folder} holds no {MANIFEST}: name a bundle folder, or make one with `python -m engine_build export`."
+                f"{folder} holds no readable {MANIFEST}: name a bundle folder, or make one with `python -m engine_build export`."
             ) from None
         except UnicodeDecodeError:
             raise BadBundle(f"{path} is not text: export the bundle again.") from None
@@ -177,8 +204,9 @@ class Bundle:
             manifest = Manifest.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "json"
-            raise BadBundle(f"{path}: {where}: {first['msg']}: export the bundle again.") from None
+            where = ".".join(str(part) for part in first["loc"]) or "as a whole"
+            detail = first["msg"].removeprefix("Value error, ")
+            raise BadBundle(f"{path} cannot be used ({where}: {detail}): export the bundle again.") from None
         bundle = cls(folder, manifest)
         bundle._check_references()
         return bundle
@@ -195,8 +223,18 @@ class Bundle:
             path = self.folder / name
             if not path.is_file():
                 raise BadBundle(f"{self.folder.name}: {name} is missing: copy the bundle again.")
-            if path.stat().st_size != entry.bytes or sha256(path) != entry.sha256:
-                raise BadBundle(f"{self.folder.name}: {name} is not the file that was exported (sha256 differs): copy the bundle again.")
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise BadBundle(f"{self.folder.name}: {name} leads out of the bundle: copy the bundle again.")
+            try:
+                same = path.stat().st_size == entry.bytes and sha256(path) == entry.sha256
+            except OSError as error:
+                raise BadBundle(
+                    f"{self.folder.name}: {name} cannot be read ({error.strerror}): copy the bundle again."
+                ) from None
+            if not same:
+                raise BadBundle(
+                    f"{self.folder.name}: {name} is not the file that was exported (sha256 differs): copy it again."
+                )
 
     def _check_references(self) -> None:
         for component in self.manifest.components.values():

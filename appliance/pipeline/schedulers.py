@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from appliance.errors import BadInput
 from appliance.pipeline.manifest import SchedulerSettings
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]  # float64 in all tables
 Latents = NDArray[np.float32]
 
 MAX_BETA = 0.999  # Nichol & Dhariwal 2021, arXiv:2102.09672, section 3.2
@@ -98,8 +99,8 @@ def step(
     be None where `schedule.needs_noise(index)` is false.
     """
     p, q, a, b, c, n = (float(value) for value in schedule.coefficients[index])
-    denoised = p * latents + q * model_output
-    advanced = a * latents + b * denoised
+    denoised: Latents = p * latents + q * model_output
+    advanced: Latents = a * latents + b * denoised
     if c != 0.0 and history is not None:
         advanced += c * history
     if n != 0.0 and noise is not None:
@@ -213,9 +214,16 @@ def _spaced(settings: SchedulerSettings, count: int) -> Floats:
         case "linspace":
             return np.linspace(0.0, trained - 1.0, count)[::-1]
         case "leading":
-            return np.arange(count)[::-1] * float(trained // count) + settings.steps_offset
+            return _multiples(trained // count, count, settings.steps_offset)
         case "trailing":
-            return np.arange(trained, 0, -trained / count)[:count].round() - 1.0
+            falling: Floats = np.arange(trained, 0.0, -trained / count)[:count].round() - 1.0
+            return falling
+
+
+def _multiples(stride: int, count: int, offset: int) -> Floats:
+    """stride x (count - 1 ... 1, 0) + offset."""
+    falling: Floats = np.arange(count - 1, -1, -1, dtype=np.float64) * stride + offset
+    return falling
 
 
 def _spaced_inside(settings: SchedulerSettings, count: int) -> Floats:
@@ -225,7 +233,7 @@ def _spaced_inside(settings: SchedulerSettings, count: int) -> Floats:
         case "linspace":
             return np.linspace(0.0, trained - 1.0, count + 1).round()[:0:-1]
         case "leading":
-            return np.arange(count + 1)[:0:-1] * float(trained // (count + 1)) + settings.steps_offset
+            return _multiples(trained // (count + 1), count + 1, settings.steps_offset)[:-1]
         case "trailing":
             return _spaced(settings, count)
 
@@ -250,8 +258,8 @@ def _euler_levels(settings: SchedulerSettings, count: int) -> Levels:
 
 def _euler_karras_levels(settings: SchedulerSettings, count: int) -> Levels:
     spaced = _spaced(settings, count)
-    ratios = np.interp(spaced, np.arange(settings.num_train_timesteps), _trained_ratios(settings))
-    ratios = _karras(ratios[0], ratios[-1], count)
+    trained = np.interp(spaced, np.arange(settings.num_train_timesteps), _trained_ratios(settings))
+    ratios = _karras(trained[0], trained[-1], count)
     return _at_ratios(_timesteps_of(settings, ratios), ratios)
 
 

@@ -88,9 +88,7 @@ class TextToImage:
             {
                 SAMPLE: self._joined(SAMPLE, [item.sample for item in batch]),
                 TIMESTEP: self._joined(TIMESTEP, [item.timestep for item in batch]),
-                ENCODER_HIDDEN_STATES: self._joined(
-                    ENCODER_HIDDEN_STATES, [item.prompt_embeds for item in batch]
-                ),
+                ENCODER_HIDDEN_STATES: self._joined(ENCODER_HIDDEN_STATES, [item.prompt_embeds for item in batch]),
             }
         )
         noise_pred = outputs[NOISE_PRED].astype(np.float32, copy=False)
@@ -147,6 +145,6 @@ def _check_names(bundle: Bundle, name: str, inputs: tuple[str, ...], component: 
     foreign = set(inputs) ^ {tensor.name for tensor in component.inputs}
     if foreign:
         raise BadBundle(
-            f"{bundle.folder.name}: {name} must take {', '.join(inputs)} and nothing else, "
-            f"not {', '.join(sorted(foreign))}: export the bundle again."
+            f"{bundle.folder.name}: {name} must take {', '.join(inputs)} and nothing else "
+            f"(see {', '.join(sorted(foreign))}): export the bundle again."
         )

@@ -36,5 +36,7 @@ class VaeDecoder:
 
 def to_pixels(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     """[-1, 1] → 0 ... 255, same shape, C-contiguous; beyond the range is clipped."""
-    scaled = np.asarray(image, dtype=np.float32) * 127.5 + 127.5
-    return np.ascontiguousarray(np.clip(scaled, 0.0, 255.0).round().astype(np.uint8))
+    scaled = np.multiply(image, 127.5, dtype=np.float32)
+    scaled += 127.5
+    np.clip(np.rint(scaled, out=scaled), 0.0, 255.0, out=scaled)
+    return np.ascontiguousarray(scaled.astype(np.uint8))

@@ -1,69 +1,33 @@
 """The web process: the page, the HTTP API and its streams. Loads no model and touches no GPU.
 
-create_app(journal=..., store=..., board=..., manifest=...) → a Flask app, one blueprint per concern
+    create_app(journal=..., store=..., board=..., manifest=...) → a Flask app, one blueprint per concern
 
-jobs     POST and DELETE, the job as it stands      openai   OpenAI's image route
-events   the stream of one job, and its moment      offer    what this box can draw
-images   gallery, files, feedback                   health   healthz, readyz, metrics
-page     the page, its files, openapi.json
+    jobs     POST and DELETE, the job as it stands      openai   OpenAI's image route
+    events   the stream of one job, and its moment      offer    what this box can draw
+    images   gallery, files, feedback                   health   healthz, readyz, metrics
+    page     the page, its files, openapi.json          server   gunicorn around it all
+
+The two names below are imported when they are first used: gunicorn's main process needs neither, and stays small.
 """
 
 from __future__ import annotations
 
-from flask import Flask
-from prometheus_client import CollectorRegistry
+from typing import TYPE_CHECKING, Any
 
-from appliance.images import ImageStore
-from appliance.journal import Journal
-from appliance.pipeline.manifest import Manifest
-from appliance.progress import Board
-from appliance.web import (
-    events,
-    health,
-    images,
-    jobs,
-    metrics,
-    offer,
-    openai,
-    page,
-    problems,
-    security,
-)
-from appliance.web.seats import Seats
-from appliance.web.services import KEY, Services, Settings
-from appliance.web.switchboard import Switchboard
+if TYPE_CHECKING:
+    from appliance.web.app import create_app
+    from appliance.web.services import Settings
 
 __all__ = ["Settings", "create_app"]
 
 
-def create_app(
-    *,
-    journal: Journal,
-    store: ImageStore,
-    board: Board,
-    manifest: Manifest,
-    settings: Settings | None = None,
-    registry: CollectorRegistry | None = None,
-) -> Flask:
-    """The app with its collaborators; makes no thread and no socket until somebody watches a job."""
-    settings = settings or Settings()
-    app = Flask("appliance.web", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    collaborators = Services(
-        journal=journal,
-        store=store,
-        board=board,
-        manifest=manifest,
-        offer=manifest.offer(),
-        settings=settings,
-        switchboard=Switchboard(board),
-        seats=Seats(settings.max_watchers),
-    )
-    app.extensions[KEY] = collaborators
-    problems.init_app(app)
-    security.init_app(app)
-    health.init_app(app, metrics.registered(collaborators, registry))
-    for part in (jobs, events, images, openai, offer, page):
-        app.register_blueprint(part.blueprint)
-    return app
+def __getattr__(name: str) -> Any:
+    if name == "create_app":
+        from appliance.web.app import create_app
+
+        return create_app
+    if name == "Settings":
+        from appliance.web.services import Settings
+
+        return Settings
+    raise AttributeError(name)

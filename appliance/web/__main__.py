@@ -1,31 +1,46 @@
-"""`python -m appliance.web --host HOST --port PORT --data-dir DIR --bundle DIR`: the web process."""
+"""`python -m appliance.web`: the web process, as `ensueno serve` or systemd starts it.
+
+It reads the settings, checks them, and then becomes the serving process (exec: the same pid), so that what only the
+settings need takes no memory while the box serves.
+"""
 
 from __future__ import annotations
 
-import argparse
-import functools
+import dataclasses
+import json
+import os
 import sys
-from pathlib import Path
 
+from appliance import config
 from appliance.errors import EnsuenoError
-from appliance.web.server import Address, make_app, serve
+from appliance.options import serve_options
+from appliance.web.server import Plan, open_parts
 
 
 def main() -> int:
-    """Exit status 0 after a stop that was asked for; one sentence and the error's own status otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m appliance.web", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--bundle", type=Path, required=True)
-    options = parser.parse_args()
-    data_dir, bundle = options.data_dir.resolve(), options.bundle.resolve()
+    """Does not return when all is well; one sentence and the error's own status otherwise."""
     try:
-        serve(Address(options.host, options.port), functools.partial(make_app, data_dir, bundle))
+        plan = made(sys.argv[1:])
+        open_parts(plan)
     except EnsuenoError as error:
         print(error, file=sys.stderr)
         return error.exit_status
-    return 0
+    text = json.dumps(dataclasses.asdict(plan))
+    os.execv(sys.executable, [sys.executable, "-m", "appliance.web.process", text])  # noqa: S606
+
+
+def made(arguments: list[str]) -> Plan:
+    """Command line, environment and file → a plan."""
+    options, file = serve_options("python -m appliance.web", arguments)
+    settings = config.load(options, file)
+    return Plan(
+        host=settings.host,
+        port=settings.port,
+        data_dir=str(settings.data_dir.resolve()),
+        bundle=str(settings.bundle.resolve()),
+        queue_limit=settings.queue_limit,
+        reserve_mib=settings.reserve_mib,
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from pydantic import BaseModel
 
 from appliance.job import JobState
@@ -38,6 +38,8 @@ def stream(job_id: str) -> Response:
     """
     box = services()
     box.journal.job(job_id)
+    if request.method == "HEAD":  # its answer is never closed, so it must hold nothing
+        return Response(mimetype="text/event-stream")
     box.seats.take()
     subscription = box.switchboard.subscribe(job_id)
     response = Response(frames(box, subscription), mimetype="text/event-stream")

@@ -58,10 +58,10 @@ def file(image_id: str) -> Response:
     box = services()
     picture = box.journal.image(image_id)
     path = box.store.path(image_id)
-    response = send_file(path, mimetype="image/png", conditional=True, etag=f"{image_id}")
+    response = send_file(path, mimetype="image/png", conditional=True, etag=image_id)
     response.headers["Cache-Control"] = _FOREVER
-    if request.args.get("download") == "1":
-        response.headers["Content-Disposition"] = f'attachment; filename="{file_name(picture)}"'
+    manner = "attachment" if request.args.get("download") == "1" else "inline"
+    response.headers["Content-Disposition"] = f'{manner}; filename="{file_name(picture)}"'
     return response
 
 

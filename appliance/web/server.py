@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from appliance.images import ImageStore
+    from appliance.journal import Journal
+    from appliance.pipeline.manifest import Manifest
+    from appliance.progress import Board
 
 MAX_BODY = 64 << 10
 
@@ -88,23 +94,48 @@ def close_after_a_large_body(worker: object, request: Any) -> None:
             request.force_close()
 
 
-def make_app(data_dir: Path, bundle: Path) -> Flask:
-    """The app over a data dir and a bundle, as the command line names them."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the web process must know, as plain values."""
+
+    host: str
+    port: int
+    data_dir: str
+    bundle: str
+    queue_limit: int = 100
+    reserve_mib: int = 64
+
+
+class Parts(NamedTuple):
+    """The box's own collaborators, opened."""
+
+    journal: Journal
+    store: ImageStore
+    board: Board
+    manifest: Manifest
+
+
+def open_parts(plan: Plan) -> Parts:
+    """Open what the plan names. Raises what is wrong with it, in one sentence."""
     from appliance.images import ImageStore
     from appliance.journal import Journal
     from appliance.pipeline.manifest import Bundle
     from appliance.progress import Board, board_folder
+
+    folder = Path(plan.data_dir)
+    manifest = Bundle.open(Path(plan.bundle)).manifest
+    journal = Journal(folder / "journal.db", queue_limit=plan.queue_limit, reserve=plan.reserve_mib << 20)
+    return Parts(journal, ImageStore(folder / "images"), Board(board_folder(folder)), manifest)
+
+
+def make_app(plan: Plan) -> Flask:
+    """The app of a box."""
     from appliance.web import Settings, create_app
 
-    return create_app(
-        journal=Journal(data_dir / "journal.db"),
-        store=ImageStore(data_dir / "images"),
-        board=Board(board_folder(data_dir)),
-        manifest=Bundle.open(bundle).manifest,
-        settings=Settings(disk=data_dir),
-    )
+    return create_app(**open_parts(plan)._asdict(), settings=Settings(disk=Path(plan.data_dir)))
 
 
-def serve(address: Address, make_app: Callable[[], Flask], threads: int = 32) -> None:
+def serve(plan: Plan, threads: int = 32) -> None:
     """Serve until SIGTERM or SIGINT."""
-    cast(Any, Server(make_app, address, threads)).run()
+    server: Any = Server(functools.partial(make_app, plan), Address(plan.host, plan.port), threads)
+    server.run()

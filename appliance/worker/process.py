@@ -10,10 +10,10 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 import numpy as np
 
@@ -34,10 +34,9 @@ _PROOF_STEPS = 2
 
 
 class EngineProcess:
-    """Everything the engine holds for its life. `run` returns when it was asked to stop."""
+    """Everything the engine holds for its life, under `only_engine`. `run` returns when it was asked to stop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._lock = _take_lock(settings.data_dir / "engine.lock")
         self._journal = Journal(settings.journal_path, queue_limit=settings.queue_limit)
         self._board = Board(board_folder(settings.data_dir))
         self._board.clear_all()
@@ -119,21 +118,22 @@ class EngineProcess:
         return (time.monotonic() - began) * offer.default_steps / steps
 
 
-def run(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> None:
+def run(settings: Settings) -> None:
     """The whole life of the process. Raises `Unavailable` when another engine holds this data dir."""
-    engine = EngineProcess(settings)
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, engine.ask_to_stop)
-    on_ready()
-    engine.run()
+    with only_engine(settings.data_dir):
+        engine = EngineProcess(settings)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, engine.ask_to_stop)
+        engine.run()
 
 
-def _take_lock(path: Path) -> IO[str]:
+@contextmanager
+def only_engine(data_dir: Path) -> Iterator[None]:
     """Only one engine for each data dir; the kernel frees the lock however this process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Unavailable(f"Another engine already works on {path.parent}: stop it first.") from None
-    return file
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "engine.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"Another engine already works on {data_dir}: stop it first.") from None
+        yield

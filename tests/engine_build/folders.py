@@ -11,7 +11,7 @@ LENGTH = 12
 
 
 def make_flow_folder(folder: Path) -> Path:
-    """AutoencoderTiny (8 x down, 4 channels), three UNet levels, flow matching, a card."""
+    """AutoencoderTiny (8 x down, 4 channels), two UNet levels, flow matching, a card."""
     import torch
     from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler
 
@@ -23,7 +23,7 @@ def make_flow_folder(folder: Path) -> Path:
         num_encoder_blocks=(1, 1, 1, 1),
         num_decoder_blocks=(1, 1, 1, 1),
     )
-    _save(folder, vae, FlowMatchEulerDiscreteScheduler(shift=2.0), channels=(16, 32, 32))
+    _save(folder, vae, FlowMatchEulerDiscreteScheduler(shift=2.0), channels=(16, 32))
     card = {
         "name": "tiny-flow",
         "version": "3",
@@ -39,7 +39,7 @@ def make_flow_folder(folder: Path) -> Path:
 
 
 def make_epsilon_folder(folder: Path) -> Path:
-    """AutoencoderKL (2 x down), two UNet levels, epsilon prediction, no card, CLIP's two tokenizer files."""
+    """AutoencoderKL (2 x down), one UNet level, epsilon prediction, no card, CLIP's two tokenizer files."""
     import torch
     from diffusers import AutoencoderKL, PNDMScheduler
 
@@ -55,7 +55,7 @@ def make_epsilon_folder(folder: Path) -> Path:
     scheduler = PNDMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, skip_prk_steps=True
     )
-    _save(folder, vae, scheduler, channels=(16, 32))
+    _save(folder, vae, scheduler, channels=(16,))
     _as_clip_files(folder / "tokenizer")
     return folder
 

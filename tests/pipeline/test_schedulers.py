@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,9 +49,7 @@ DIFFUSERS: dict[str, tuple[str, dict[str, object]]] = {
 
 def trained(prediction_type: str = "epsilon", **changes: object) -> SchedulerSettings:
     allowed = compatible(prediction_type)
-    return SchedulerSettings.model_validate(
-        {"prediction_type": prediction_type, "allowed": allowed, **changes}
-    )
+    return SchedulerSettings.model_validate({"prediction_type": prediction_type, "allowed": allowed, **changes})
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,8 @@ class Denoiser:
             "v_prediction": alpha * noise - sigma * clean,
             "flow": noise - clean,
         }
-        return outputs[self.settings.prediction_type].astype(np.float32)
+        found: Array = outputs[self.settings.prediction_type].astype(np.float32)
+        return found
 
     def rates(self, timestep: float) -> tuple[float, float]:
         if self.settings.prediction_type == "flow":
@@ -91,7 +91,8 @@ class Denoiser:
 
     def guided(self, latents: Array, timestep: float, guidance: float = GUIDANCE) -> Array:
         uncond, text = self(latents, timestep, 0.0), self(latents, timestep, 1.0)
-        return uncond + np.float32(guidance) * (text - uncond)
+        found: Array = uncond + np.float32(guidance) * (text - uncond)
+        return found
 
 
 def noises(count: int) -> list[Array]:
@@ -101,7 +102,7 @@ def noises(count: int) -> list[Array]:
 
 def ours(schedule: Schedule, model: Model) -> Array:
     noise = noises(schedule.num_inference_steps)
-    latents = noise[0] * np.float32(schedule.init_noise_sigma)
+    latents: Array = noise[0] * np.float32(schedule.init_noise_sigma)
     history = None
     for index, timestep in enumerate(schedule.timesteps):
         output = model(latents, float(timestep))
@@ -111,15 +112,13 @@ def ours(schedule: Schedule, model: Model) -> Array:
 
 
 @pytest.fixture
-def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
+def theirs(monkeypatch: pytest.MonkeyPatch) -> Theirs:
     """Run diffusers' scheduler of a name: (name, settings, steps, model) → final latents."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     torch = pytest.importorskip("torch")
     diffusers = pytest.importorskip("diffusers")
 
-    def run(
-        name: str, settings: SchedulerSettings, count: int, model: Model
-    ) -> Array:
+    def run(name: str, settings: SchedulerSettings, count: int, model: Model) -> Array:
         scheduler = reference(diffusers, name, settings)
         waiting = noises(count)
         first = torch.from_numpy(waiting.pop(0))
@@ -139,10 +138,10 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
         result: Array = latents.numpy()
         return result
 
-    yield run
+    return run
 
 
-def reference(diffusers: object, name: str, settings: SchedulerSettings) -> object:
+def reference(diffusers: Any, name: str, settings: SchedulerSettings) -> Any:
     kind, options = DIFFUSERS[name]
     config: dict[str, object] = {"num_train_timesteps": settings.num_train_timesteps}
     if name == "flow_match_euler":
@@ -161,11 +160,11 @@ def reference(diffusers: object, name: str, settings: SchedulerSettings) -> obje
     return getattr(diffusers, kind)(**config, **options)
 
 
-def set_timesteps(scheduler: object, name: str, settings: SchedulerSettings, count: int) -> None:
+def set_timesteps(scheduler: Any, name: str, settings: SchedulerSettings, count: int) -> None:
     if name == "flow_match_euler" and settings.timestep_spacing == "trailing":
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / count, count))  # type: ignore[attr-defined]
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / count, count))
     else:
-        scheduler.set_timesteps(count)  # type: ignore[attr-defined]
+        scheduler.set_timesteps(count)
 
 
 def relative_error(found: Array, wanted: Array) -> float:
@@ -347,7 +346,8 @@ def test_tables_are_sound(count: int, prediction_type: str, spacing: str, shift:
     for name in compatible(prediction_type):
         settings = trained(prediction_type, timestep_spacing=spacing, shift=shift)
         schedule = make_schedule(name, settings, count)
-        assert schedule.timesteps.shape == (count,) and schedule.timesteps.dtype == np.float32
+        assert schedule.timesteps.shape == (count,)
+        assert schedule.timesteps.dtype == np.float32
         assert schedule.alpha.shape == schedule.sigma.shape == (count + 1,)
         assert (schedule.alpha[-1], schedule.sigma[-1]) == (1.0, 0.0)
         assert np.isfinite(schedule.coefficients).all()

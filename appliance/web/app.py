@@ -1,0 +1,59 @@
+"""The app factory: collaborators in, a Flask app out, one blueprint per concern."""
+
+from __future__ import annotations
+
+from flask import Flask
+from prometheus_client import CollectorRegistry
+
+from appliance.images import ImageStore
+from appliance.journal import Journal
+from appliance.pipeline.manifest import Manifest
+from appliance.progress import Board
+from appliance.web import (
+    events,
+    health,
+    images,
+    jobs,
+    metrics,
+    offer,
+    openai,
+    page,
+    problems,
+    security,
+)
+from appliance.web.seats import Seats
+from appliance.web.services import KEY, Services, Settings
+from appliance.web.switchboard import Switchboard
+
+
+def create_app(
+    *,
+    journal: Journal,
+    store: ImageStore,
+    board: Board,
+    manifest: Manifest,
+    settings: Settings | None = None,
+    registry: CollectorRegistry | None = None,
+) -> Flask:
+    """The app with its collaborators; makes no thread and no socket until somebody watches a job."""
+    settings = settings or Settings()
+    app = Flask("appliance.web", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    collaborators = Services(
+        journal=journal,
+        store=store,
+        board=board,
+        manifest=manifest,
+        offer=manifest.offer(),
+        settings=settings,
+        switchboard=Switchboard(board),
+        seats=Seats(settings.max_watchers),
+    )
+    app.extensions[KEY] = collaborators
+    problems.init_app(app)
+    security.init_app(app)
+    health.init_app(app, metrics.registered(collaborators, registry))
+    for part in (jobs, events, images, openai, offer, page):
+        app.register_blueprint(part.blueprint)
+    return app

@@ -1,0 +1,108 @@
+"""The tests' vocabulary: a tiny bundle made once, an offer, requests, and a box's parts in a temporary folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.images import ImageStore
+from appliance.journal import Journal
+from appliance.pipeline.manifest import Bundle
+from appliance.pipeline.text_to_image import TextToImage
+from appliance.progress import Board
+from appliance.request import GenerationRequest, Offer
+from appliance.worker.checkpoint import Checkpoints
+from appliance.worker.drive import Driver
+from tests.bundles import make_tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete bundle, tiny and untrained: read it only."""
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Bundle:
+    return Bundle.open(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_offer(tiny: Bundle) -> Offer:
+    return tiny.manifest.offer()
+
+
+@pytest.fixture(scope="session")
+def pipeline(tiny: Bundle) -> TextToImage:
+    return TextToImage.load(tiny, threads=1)
+
+
+class Clock:
+    """Time that moves only when told."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Box:
+    """A box's parts over one data dir; `driver()` is an engine's life, `submit` a door."""
+
+    folder: Path
+    offer: Offer
+    pipeline: TextToImage
+    clock: Clock = field(default_factory=Clock)
+    boot: str = "boot-1"
+
+    def __post_init__(self) -> None:
+        self.board = Board(self.folder / "board")
+        self.store = ImageStore(self.folder / "images")
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        self.journal = self.open_journal()
+
+    def open_journal(self) -> Journal:
+        return Journal(self.folder / "journal.db", reserve=0, clock=self.clock, boot=self.boot)
+
+    def driver(self, pipeline: Any = None, batch_limit: int = 8) -> Driver:
+        """A new engine's driver, with its own session."""
+        return Driver(
+            self.journal,
+            self.journal.open_session(),
+            self.store,
+            self.board,
+            self.checkpoints,
+            pipeline or self.pipeline,
+            offer=self.offer,
+            bundle="tiny 0.0.1",
+            batch_limit=batch_limit,
+            clock=self.clock,
+        )
+
+    def submit(self, prompt: str = "a red apple", **fields: Any) -> str:
+        request = GenerationRequest.of({"prompt": prompt, "seed": 7, **fields}, self.offer)
+        return self.journal.submit(request)[0].id
+
+
+@pytest.fixture
+def box(tmp_path: Path, tiny_offer: Offer, pipeline: TextToImage) -> Box:
+    return Box(tmp_path, tiny_offer, pipeline)
+
+
+@pytest.fixture
+def finish() -> Callable[[Driver], int]:
+    """Turn until nothing is left to do; returns the number of turns that worked."""
+
+    def turn_until_idle(driver: Driver) -> int:
+        for turns in range(1000):
+            if not driver.turn() and not driver.flights:
+                return turns
+        raise AssertionError("the driver never became idle")
+
+    return turn_until_idle

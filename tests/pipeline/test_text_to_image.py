@@ -1,0 +1,172 @@
+"""From a sentence to pixels, on the tiny bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from appliance.engines import Network
+from appliance.errors import BadBundle, EngineFault
+from appliance.pipeline.denoise import DenoiseState, advance, feeds
+from appliance.pipeline.manifest import Bundle
+from appliance.pipeline.preview import preview
+from appliance.pipeline.text_to_image import TextToImage
+from appliance.pipeline.vae_decoder import to_pixels
+from tests.bundles import CHANNELS, SCALE, make_tiny_bundle
+from tests.pipeline.conftest import Wish
+
+
+def drawn(pipeline: TextToImage, request: Any, index: int = 0) -> DenoiseState:
+    *_, state = pipeline.denoise(request, index)
+    return state
+
+
+def test_a_picture(pipeline: TextToImage, wish: Wish) -> None:
+    states = list(pipeline.denoise(wish(steps=3)))
+    assert [state.step for state in states] == [1, 2, 3]
+    assert [state.done for state in states] == [False, False, True]
+    pixels = pipeline.decode(states[-1].latents)
+    assert (pixels.shape, pixels.dtype.name, pixels.flags.c_contiguous) == ((64, 64, 3), "uint8", True)
+    assert pixels.std() > 10
+
+
+def test_width_and_height_are_not_swapped(pipeline: TextToImage, wish: Wish) -> None:
+    state = drawn(pipeline, wish(size="96x64", steps=1))
+    assert state.latents.shape == (CHANNELS, 64 // SCALE, 96 // SCALE)
+    assert pipeline.decode(state.latents).shape == (64, 96, 3)
+
+
+def test_the_same_wish_is_the_same_picture(pipeline: TextToImage, wish: Wish) -> None:
+    first = drawn(pipeline, wish())
+    assert drawn(pipeline, wish()).latents.tobytes() == first.latents.tobytes()
+    for change in ({"prompt": "a pear"}, {"seed": 8}, {"guidance": 2.0}, {"negative": "blue"}):
+        assert not np.array_equal(drawn(pipeline, wish(**change)).latents, first.latents)
+
+
+def test_picture_i_has_seed_plus_i(pipeline: TextToImage, wish: Wish) -> None:
+    second = drawn(pipeline, wish(seed=7), index=1)
+    assert np.array_equal(second.latents, drawn(pipeline, wish(seed=8)).latents)
+    around = pipeline.start(wish(seed=2**32 - 1), index=1)
+    assert np.array_equal(around.latents, pipeline.start(wish(seed=0)).latents)
+
+
+def test_guidance_costs_a_second_row(pipeline: TextToImage, wish: Wish) -> None:
+    assert pipeline.start(wish(guidance=2.0)).rows == 2
+    assert pipeline.start(wish(guidance=1.0)).rows == pipeline.start(wish(guidance=0.5)).rows == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_picture_in_a_batch_is_bit_for_bit_the_picture_alone(bundle: Bundle, wish: Wish, threads: int) -> None:
+    """Pictures at different steps, with and without guidance, in one UNet call."""
+    pipeline = TextToImage.load(bundle, threads=threads)
+    wishes = [wish(seed=1), wish(seed=2, guidance=1.0, steps=7), wish(prompt="a pear", steps=2)]
+    alone = [drawn(pipeline, request).latents for request in wishes]
+    states = [pipeline.start(request) for request in wishes]
+    while not all(state.done for state in states):
+        waiting = [state for state in states if not state.done]
+        answers = iter(pipeline.predict([feeds(state) for state in waiting]))
+        states = [state if state.done else advance(state, next(answers)) for state in states]
+    together = [state.latents for state in states]
+    assert [latents.tobytes() for latents in together] == [latents.tobytes() for latents in alone]
+
+
+def test_truncated(pipeline: TextToImage, wish: Wish) -> None:
+    assert pipeline.truncated(wish()) is None
+    assert pipeline.truncated(wish(prompt="a red apple on the mountain")) == "mountain"
+
+
+def test_a_seed_must_be_fixed(pipeline: TextToImage, wish: Wish) -> None:
+    with pytest.raises(ValueError, match="seed"):
+        pipeline.start(wish(seed=None))
+
+
+def test_preview_follows_the_denoised_latents(pipeline: TextToImage, wish: Wish) -> None:
+    start = pipeline.start(wish(steps=2))
+    assert pipeline.preview(start).shape == (16, 16, 3)
+    final = drawn(pipeline, wish(steps=2))
+    assert final.history is not None
+    assert np.allclose(final.history, final.latents, atol=1e-5)
+    matrix = pipeline.bundle.manifest.preview
+    assert matrix is not None
+    colours = np.einsum("chw,cp->hwp", final.latents, np.array(matrix.matrix)).reshape(8, 8, 2, 2, 3)
+    shown = pipeline.preview(final).reshape(8, 2, 8, 2, 3).transpose(0, 2, 1, 3, 4)
+    assert np.abs(shown.astype(int) - to_pixels(colours)).max() <= 1
+
+
+def test_preview_without_a_map(pipeline: TextToImage, wish: Wish) -> None:
+    pixels = preview(pipeline.start(wish()), None)
+    assert (pixels.shape, pixels.dtype.name) == ((8, 8, 3), "uint8")
+    assert pixels.std() > 10
+
+
+def test_pixels() -> None:
+    image = np.array([[-1.0, 0.0, 1.0, -5.0, 5.0]], np.float32)
+    assert to_pixels(image).tolist() == [[0, 128, 255, 0, 255]]
+
+
+class Fake:
+    """An engine that counts, and whose VAE may fall ill."""
+
+    name = "fake"
+
+    def __init__(self, image: float = 0.0) -> None:
+        self.image = image
+        self.calls: list[str] = []
+
+    def load(self, bundle: Bundle, component: str) -> Network:
+        engine = self
+
+        class Counting:
+            def run(self, fed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+                engine.calls.append(component)
+                rows = len(next(iter(fed.values())))
+                answers = {
+                    "prompt_embeds": np.zeros((rows, 16, 32), np.float32),
+                    "image": np.full((1, 3, 64, 64), engine.image, np.float32),
+                    "noise_pred": np.zeros((rows, CHANNELS, 8, 8), np.float32),
+                }
+                return {tensor.name: answers[tensor.name] for tensor in bundle.manifest.components[component].outputs}
+
+            def close(self) -> None:
+                engine.calls.append(f"close {component}")
+
+        return Counting()
+
+
+def test_words_are_encoded_once(bundle: Bundle, wish: Wish) -> None:
+    engine = Fake()
+    pipeline = TextToImage.load(bundle, engine)
+    assert pipeline.engine_name == "fake"
+    for seed in range(3):
+        drawn(pipeline, wish(seed=seed, steps=2))
+    assert engine.calls.count("text_encoder") == 2  # the words and the empty negative prompt
+    assert engine.calls.count("unet") == 6
+    pipeline.close()
+    assert engine.calls[-3:] == ["close text_encoder", "close unet", "close vae_decoder"]
+
+
+def test_no_numbers_are_a_fault(bundle: Bundle) -> None:
+    pipeline = TextToImage.load(bundle, Fake(image=float("nan")))
+    with pytest.raises(EngineFault, match="no numbers"):
+        pipeline.decode(np.zeros((CHANNELS, 8, 8), np.float32))
+
+
+def test_a_bundle_that_lacks_a_part_is_refused(tmp_path: Path, bundle: Bundle) -> None:
+    parts = {name: part.model_dump() for name, part in bundle.manifest.components.items()}
+    del parts["vae_decoder"]
+    folder = make_tiny_bundle(tmp_path / "lacking", components=parts)
+    with pytest.raises(BadBundle, match="lacking has no vae_decoder"):
+        TextToImage.load(Bundle.open(folder), Fake())
+
+
+def test_a_unet_that_wants_more_is_refused(tmp_path: Path, bundle: Bundle) -> None:
+    parts = {name: part.model_dump() for name, part in bundle.manifest.components.items()}
+    parts["unet"]["inputs"].append({"name": "time_ids", "dtype": "float32", "shape": ["batch", 6]})
+    folder = make_tiny_bundle(tmp_path / "xl", components=parts)
+    with pytest.raises(BadBundle, match=r"unet must take .* time_ids"):
+        TextToImage.load(Bundle.open(folder), Fake())

@@ -1,0 +1,60 @@
+"""Settings: command line over environment over file over defaults, and each mistake a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from appliance import config
+from appliance.errors import BadInput
+from appliance.options import as_arguments, serve_options
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "ensueno.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_serve_this_machine_alone() -> None:
+    settings = config.load({})
+    assert (settings.host, settings.port) == ("127.0.0.1", 8080)
+    assert settings.data_dir == Path("~/.local/share/ensueno").expanduser()
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, 'host = "file"\nport = 1\nqueue_limit = 7')
+    monkeypatch.setenv("ENSUENO_HOST", "environment")
+    monkeypatch.setenv("ENSUENO_PORT", "2")
+    settings = config.load({"port": 3, "host": None}, file)
+    assert (settings.host, settings.port, settings.queue_limit) == ("environment", 3, 7)
+
+
+def test_paths_may_begin_at_home(tmp_path: Path) -> None:
+    settings = config.load({}, write(tmp_path, 'data_dir = "~/dreams"'))
+    assert settings.data_dir == Path.home() / "dreams"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["port = 0", 'port = "many"', "colour = 1", "host = ", "threads = 0", 'watchdog_seconds = "nan"'],
+)
+def test_a_mistake_in_the_file_is_one_sentence(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        config.load({}, write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nowhere\.toml cannot be read"):
+        config.load({}, tmp_path / "nowhere.toml")
+
+
+def test_options_survive_the_way_to_a_child_process() -> None:
+    options, file = serve_options("x", ["--port", "81", "--data-dir", "/a b", "--config", "c.toml"])
+    again = serve_options("x", as_arguments(options, file))
+    assert again == (options, file)
+    assert options["data_dir"] == Path("/a b")

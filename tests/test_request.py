@@ -1,0 +1,239 @@
+"""The constructor is the only validation: any bytes become a request that can be drawn, or one sentence."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from appliance.errors import BadInput
+from appliance.request import MAX_PROMPT, MAX_SEED, GenerationRequest, Offer
+
+OFFER = Offer(
+    sizes=((64, 64), (96, 64), (512, 512)),
+    steps=(1, 50),
+    default_steps=8,
+    guidance=(0.0, 20.0),
+    default_guidance=3.5,
+    schedulers=("ddim", "euler"),
+)
+
+any_text = st.text(st.characters(exclude_categories=()), max_size=60)  # half characters (surrogates) too
+any_value: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text | st.binary(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3),
+    max_leaves=5,
+)
+good_fields: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"prompt": st.sampled_from(["a red apple", "🍎", "تفاحة حمراء", "two people\non the mountain"])},
+    optional={
+        "negative_prompt": st.sampled_from(["", "blurry"]),
+        "size": st.sampled_from(["64x64", "96X64", "512×512"]),
+        "steps": st.integers(1, 50),
+        "guidance": st.floats(0, 20) | st.integers(0, 20),
+        "scheduler": st.sampled_from(OFFER.schedulers),
+        "seed": st.integers(0, MAX_SEED),
+        "count": st.integers(1, 4),
+        "locale": st.sampled_from(["en", "en_gb", "EN-GB", "es-419", "zh-Hant-TW"]),
+    },
+)
+few_fields: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"prompt": st.sampled_from(["a", " a", "b"])},
+    optional={"guidance": st.sampled_from([0, 0.0, -0.0, 3.5]), "seed": st.sampled_from([0, 1])},
+)
+
+
+def ask(**fields: Any) -> GenerationRequest:
+    return GenerationRequest.of({"prompt": "a red apple", **fields}, OFFER)
+
+
+def is_one_sentence(text: str) -> bool:
+    return text.endswith(".") and "\n" not in text and "Traceback" not in text and len(text) < 400
+
+
+@given(any_text)
+def test_any_prompt_is_drawn_or_answered_with_one_sentence(prompt: str) -> None:
+    try:
+        request = GenerationRequest.of({"prompt": prompt}, OFFER)
+    except BadInput as error:
+        assert is_one_sentence(str(error))
+    else:
+        assert 1 <= len(request.prompt) <= MAX_PROMPT
+        request.prompt.encode("utf-8")
+
+
+@given(st.dictionaries(st.sampled_from([*GenerationRequest.model_fields, "size", "negative"]) | any_text, any_value))
+@example({"prompt": "a", "\ud800": 1})
+@example({"prompt": "a", "guidance": 10**400})
+@example({"prompt": "a", "steps": 10**5000})
+def test_any_fields_raise_nothing_but_bad_input(fields: dict[str, Any]) -> None:
+    try:
+        GenerationRequest.of(fields, OFFER)
+    except BadInput as error:
+        assert is_one_sentence(str(error))
+
+
+@given(st.text(max_size=200) | any_value.map(repr) | st.just("[" * 100_000))
+def test_any_json_text_raises_nothing_but_bad_input(text: str) -> None:
+    try:
+        GenerationRequest.from_json(text, OFFER)
+    except BadInput as error:
+        assert is_one_sentence(str(error))
+
+
+@given(good_fields)
+def test_an_accepted_request_survives_json(fields: dict[str, Any]) -> None:
+    request = GenerationRequest.of(fields, OFFER)
+    again = GenerationRequest.from_json(request.to_json(), OFFER)
+    assert again == request
+    assert again.to_json() == request.to_json()
+
+
+@given(few_fields, few_fields)
+@example({"prompt": "a", "guidance": 0.0}, {"prompt": "a", "guidance": -0.0})
+@example({"prompt": "a", "guidance": 7}, {"prompt": "a", "guidance": 7.0})
+def test_canonical_json_is_equal_exactly_when_the_requests_are(one: dict[str, Any], other: dict[str, Any]) -> None:
+    first, second = GenerationRequest.of(one, OFFER), GenerationRequest.of(other, OFFER)
+    assert (first.to_json() == second.to_json()) == (first == second)
+
+
+@given(st.permutations([("prompt", "a"), ("steps", 5), ("seed", 7), ("locale", "es")]))
+def test_the_order_of_the_fields_does_not_matter(items: list[tuple[str, Any]]) -> None:
+    assert GenerationRequest.of(dict(items), OFFER) == ask(prompt="a", steps=5, seed=7, locale="es")
+
+
+EMPTY = "The prompt is empty: say in a few words what to draw."
+CONTROL = "The prompt holds control characters: send plain text."
+HALF = "The prompt holds half a character (a lone surrogate): send whole Unicode."
+SIZES = "choose one of 64x64, 96x64, 512x512."
+LOCALE = "The locale must look like en, es or en-GB."
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"prompt": None}, "prompt is missing: send it with the request."),
+        ({"prompt": 5}, "prompt must be text."),
+        ({"prompt": b"a"}, "prompt must be text."),
+        ({"prompt": ""}, EMPTY),
+        ({"prompt": " \t\n\u3000"}, EMPTY),
+        ({"prompt": "\u200b\u200d\u2060\ufeff\ufe0f"}, EMPTY),
+        ({"prompt": "a" * 2001}, "The prompt has 2001 characters: shorten it to at most 2000."),
+        ({"prompt": "a\x00b"}, CONTROL),
+        ({"prompt": "a\x1b[31mb"}, CONTROL),
+        ({"prompt": "a\x85b"}, CONTROL),
+        ({"prompt": "\ud83d apple"}, HALF),
+        ({"negative": "a\x07b"}, "The negative prompt holds control characters: send plain text."),
+        ({"negative": "a" * 2001}, "The negative prompt has 2001 characters: shorten it to at most 2000."),
+        ({"guidance": float("nan")}, "guidance must be a finite number."),
+        ({"guidance": float("inf")}, "guidance must be a finite number."),
+        ({"guidance": 20.5}, "guidance must be 0 to 20, not 20.5."),
+        ({"guidance": "7"}, "guidance must be a number."),
+        ({"guidance": True}, "guidance must be a number."),
+        ({"seed": -1}, "seed must be at least 0."),
+        ({"seed": 2**32}, "seed must be at most 4294967295."),
+        ({"seed": 1.5}, "seed must be a whole number."),
+        ({"seed": "7"}, "seed must be a whole number."),
+        ({"seed": True}, "seed must be a whole number."),
+        ({"steps": 0}, "steps must be at least 1."),
+        ({"steps": 51}, "steps must be 1 to 50, not 51."),
+        ({"steps": 10**5000}, "steps must be at most 99999."),
+        ({"size": "65x64"}, f"The size 65x64 is not offered: {SIZES}"),
+        ({"size": "64x96"}, f"The size 64x96 is not offered: {SIZES}"),
+        ({"width": 512, "height": 64}, f"The size 512x64 is not offered: {SIZES}"),
+        ({"size": "big"}, "The size must look like 512x512 (width x height)."),
+        ({"size": [64, 64]}, "The size must look like 512x512 (width x height)."),
+        ({"size": "64x64", "width": 64}, "Give either size or width and height, not both."),
+        ({"width": 64}, "Give width and height together."),
+        ({"count": 0}, "count must be at least 1."),
+        ({"count": 99}, "count must be 1 to 4, not 99."),
+        ({"colour": "red"}, "'colour' is not a field of a request: leave it out or check its spelling."),
+        ({"\ud800": "red"}, "The name of a field must be plain text."),
+        ({"scheduler": "lcm"}, "This model has no scheduler 'lcm': choose one of ddim, euler."),
+        ({"scheduler": ["ddim"]}, "scheduler must be text."),
+        ({"locale": "english please"}, LOCALE),
+        ({"locale": ""}, LOCALE),
+        ({"locale": "en\n"}, LOCALE),
+        ({"locale": "../etc"}, LOCALE),
+    ],
+)
+def test_what_cannot_be_drawn_is_answered_with(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        ask(**fields)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("text", ["", "{", "nonsense", '{"prompt": "a", "seed": ' + "9" * 5000 + "}"])
+def test_text_that_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="not valid json"):
+        GenerationRequest.from_json(text, OFFER)
+
+
+@pytest.mark.parametrize("text", ["[]", '"a red apple"', "7", "null"])
+def test_json_that_is_no_object_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="must be a json object"):
+        GenerationRequest.from_json(text, OFFER)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["🍎", "👩‍🚀🌙", "\U0001fae8", "\U0001fac6", "تفاحة حمراء", "תפוח אדום", "\u200fתפוח", "山の上の二人", "?", "7", "a" * 2000],
+)  # fmt: skip
+def test_these_are_words_too(prompt: str) -> None:
+    assert ask(prompt=prompt).prompt == prompt
+
+
+def test_an_emoji_newer_than_this_python_is_seen() -> None:
+    assert ask(prompt="\U0001faff").prompt == "\U0001faff"  # unassigned as of Unicode 15
+
+
+def test_line_breaks_become_spaces_and_the_ends_are_trimmed() -> None:
+    assert ask(prompt="  two people\r\n\ton the mountain\n").prompt == "two people on the mountain"
+
+
+@pytest.mark.parametrize(
+    ("alias", "name", "value"),
+    [("negative", "negative_prompt", "blurry"), ("num_inference_steps", "steps", 30), ("guidance_scale", "guidance", 1.5)],
+)  # fmt: skip
+def test_other_tools_words_are_understood(alias: str, name: str, value: Any) -> None:
+    assert ask(**{alias: value}) == ask(**{name: value})
+    assert json.loads(ask(**{alias: value}).to_json())[name] == value
+
+
+@pytest.mark.parametrize(("alias", "name"), [("num_inference_steps", "steps"), ("guidance_scale", "guidance")])
+def test_a_wish_said_twice_is_refused(alias: str, name: str) -> None:
+    with pytest.raises(BadInput, match=alias):
+        ask(**{alias: 5, name: 5})
+
+
+def test_size_is_width_and_height() -> None:
+    assert ask(size="96x64") == ask(width=96, height=64)
+
+
+def test_silence_takes_what_the_bundle_gives() -> None:
+    request = ask()
+    assert (request.width, request.height) == (64, 64)
+    assert (request.steps, request.guidance, request.scheduler) == (8, 3.5, "ddim")
+    assert (request.seed, request.count, request.locale, request.negative_prompt) == (None, 1, "en", "")
+    assert ask(steps=None, seed=None, size=None) == request
+
+
+@pytest.mark.parametrize(("said", "kept"), [("EN_gb", "en-GB"), ("es-419", "es-419"), ("ES", "es")])
+def test_a_locale_has_one_spelling(said: str, kept: str) -> None:
+    assert ask(locale=said).locale == kept
+
+
+def test_a_request_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        ask().seed = 5  # type: ignore[misc]
+
+
+def test_the_seed_is_fixed_once() -> None:
+    fixed = ask().with_seed()
+    assert fixed.seed is not None
+    assert 0 <= fixed.seed <= MAX_SEED
+    assert fixed.with_seed() == fixed
+    assert ask(seed=7).with_seed() == ask(seed=7)

@@ -1,0 +1,177 @@
+"""The real processes: `ensueno serve` with its web and engine, killed in earnest."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.errors import BadInput
+from appliance.serve import Child, _check_port
+
+PATIENCE = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(true: Callable[[], Any]) -> Any:
+    """Wait for an outside process: the only way to meet it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        answer = true()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    raise AssertionError("it did not come to pass")
+
+
+@dataclass
+class Served:
+    """A box that runs."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    data_dir: Path
+
+    def call(self, path: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"{}")
+        except OSError:
+            return 0, {}
+
+    def ready(self) -> bool:
+        return self.call("/readyz")[0] == 200
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            status, job = self.call(f"/v1/jobs/{job_id}")
+            return job if status == 200 and job["state"] not in ("queued", "running") else None
+
+        job: dict[str, Any] = until(look)
+        return job
+
+    def child(self, module: str) -> int:
+        """The pid of a child by its module."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                    command = (entry / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if int(status[1]) == self.process.pid and module.encode() in command:
+                    return int(entry.name)
+        return 0
+
+
+@pytest.fixture(scope="module")
+def served(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    port = free_port()
+    data_dir = tmp_path_factory.mktemp("served")
+    command = [sys.executable, "-m", "appliance", "serve", "--port", str(port), "--threads", "1"]
+    process = subprocess.Popen([*command, "--data-dir", str(data_dir), "--bundle", str(tiny_folder)])
+    box = Served(process, f"http://127.0.0.1:{port}", data_dir)
+    try:
+        until(box.ready)
+        yield box
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_a_wish_over_http_becomes_a_picture(served: Served) -> None:
+    status, job = served.call("/v1/jobs", {"prompt": "a red apple", "seed": 7})
+    assert status == 202
+    job = served.ended(job["id"])
+    assert job["state"] == "finished"
+    with urllib.request.urlopen(f"{served.url}/v1/images/{job['images'][0]}.png") as answer:
+        assert answer.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_an_engine_killed_in_the_middle_loses_nothing_and_closes_no_page(served: Served) -> None:
+    jobs = [served.call("/v1/jobs", {"prompt": f"wish {n}", "steps": 50, "count": 4})[1]["id"] for n in range(6)]
+    engine = served.child("appliance.worker")
+    os.kill(engine, signal.SIGKILL)
+    assert served.call("/healthz")[0] == 200
+    assert {served.ended(job_id)["state"] for job_id in jobs} == {"finished"}
+    assert all(len(served.call(f"/v1/jobs/{job_id}")[1]["images"]) == 4 for job_id in jobs)
+    assert served.child("appliance.worker") not in (0, engine)
+
+
+def test_the_web_killed_comes_back_and_the_job_goes_on(served: Served) -> None:
+    job_id = served.call("/v1/jobs", {"prompt": "while the page is away", "steps": 50})[1]["id"]
+    web = served.child("appliance.web")
+    os.kill(web, signal.SIGKILL)
+    until(lambda: served.child("appliance.web") not in (0, web))
+    assert served.ended(job_id)["state"] == "finished"
+
+
+def test_a_second_engine_on_the_same_data_dir_is_refused_with_a_sentence(served: Served, tiny_folder: Path) -> None:
+    command = [sys.executable, "-m", "appliance.worker", "--data-dir", str(served.data_dir)]
+    answer = subprocess.run([*command, "--bundle", str(tiny_folder)], capture_output=True, text=True)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("Another engine already works on ")
+    assert "Traceback" not in answer.stderr
+
+
+def test_generate_can_ask_a_running_box(served: Served, tmp_path: Path) -> None:
+    out = tmp_path / "fox.png"
+    command = [sys.executable, "-m", "appliance", "generate", "a fox", "--server", served.url, "--out", str(out)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines()[-1] == str(out)
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_box_that_refuses_says_why_through_generate(served: Served) -> None:
+    command = [sys.executable, "-m", "appliance", "generate", "a fox", "--server", served.url, "--size", "9x9"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert "9x9 is not offered" in answer.stderr
+
+
+def test_a_port_in_use_is_a_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(BadInput, match="choose another --port"):
+            _check_port("127.0.0.1", taken.getsockname()[1])
+
+
+def test_a_child_that_dies_at_once_is_started_again_after_a_growing_pause() -> None:
+    child = Child("It", [sys.executable, "-c", "raise SystemExit(3)"])
+    starts = 0
+    now = 0.0
+    pauses = []
+    while starts < 4:
+        before = child.process
+        child.keep(now)
+        if child.process is not None and child.process is not before:
+            starts += 1
+            child.process.wait()
+        elif child.process is None:
+            pauses.append(child.start_at - now)
+        now = max(now + 0.01, child.start_at)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > pauses[0]

@@ -1,0 +1,176 @@
+"""The process itself: gunicorn, memory, stopping, and what it must never import."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+
+import psutil
+import pytest
+
+from appliance.ids import new_id
+from appliance.progress import board_folder
+from appliance.web.server import Address
+from tests.web.box import manifest
+
+MEMORY = 80 << 20
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            return answer.status, answer.read()
+
+    def post(self, path: str, body: dict[str, object]) -> dict[str, object]:
+        request = urllib.request.Request(
+            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found: dict[str, object] = json.load(answer)
+            return found
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+
+def bundle(folder: Path) -> Path:
+    """A bundle folder that is good enough for the web, which reads only its manifest."""
+    folder.mkdir()
+    (folder / "manifest.json").write_text(
+        manifest().model_copy(update={"components": {}}).model_dump_json(), encoding="utf-8"
+    )
+    return folder
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Running]:
+    """`python -m appliance.web` on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data_dir = folder / new_id()
+    command = [sys.executable, "-m", "appliance.web", "--port", str(port), "--data-dir", str(data_dir)]
+    process = subprocess.Popen([*command, "--bundle", str(bundle(folder / "bundle"))])
+    running = Running(process, port)
+    try:
+        await_health(running)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(20)
+        rmtree(board_folder(data_dir), ignore_errors=True)
+
+
+def await_health(running: Running) -> None:
+    last = time.monotonic() + 20
+    while True:
+        try:
+            assert running.get("/healthz")[0] == 200
+            return
+        except urllib.error.URLError:
+            assert running.process.poll() is None, "the server ended at once"
+            assert time.monotonic() < last, "the server does not answer"
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with started(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+def test_it_serves_the_page_and_takes_jobs(server: Running) -> None:
+    assert b"<!doctype html>" in server.get("/")[1].lower()
+    job = server.post("/v1/jobs", {"prompt": "a red apple"})
+    assert job["state"] == "queued"
+    assert json.loads(server.get(f"/v1/jobs/{job['id']}")[1])["id"] == job["id"]
+
+
+def test_all_its_processes_together_stay_small(server: Running) -> None:
+    job = server.post("/v1/jobs", {"prompt": "a red apple"})
+    with server.connect() as stream:
+        stream.sendall(f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: box\r\n\r\n".encode())
+        assert b"200 OK" in stream.recv(4096)
+        for path in ("/", "/metrics", "/openapi.json", "/v1/images", "/v1/offer"):
+            server.get(path)
+        top = psutil.Process(server.process.pid)
+        family = [top, *top.children(recursive=True)]
+        assert len(family) == 2
+        total = sum(process.memory_info().rss for process in family)
+    assert total <= MEMORY, f"{total / 2**20:.0f} MiB"
+
+
+def test_a_large_body_is_refused_before_it_is_sent(server: Running) -> None:
+    with server.connect() as client:
+        head = "POST /v1/jobs HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\nContent-Length: 10485760\r\n\r\n"
+        client.sendall(head.encode() + b'{"prompt": "')
+        client.settimeout(4)
+        answer = b""
+        while piece := client.recv(4096):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"64 KiB" in answer
+
+
+def test_a_chunked_body_without_end_is_cut_off(server: Running) -> None:
+    with server.connect() as client:
+        head = "POST /v1/jobs HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.sendall(head.encode())
+        piece = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
+        for _ in range(4):
+            client.sendall(piece)
+        assert client.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+def test_stopping_ends_the_streams_and_is_quick(tmp_path: Path) -> None:
+    with started(tmp_path) as running:
+        job = running.post("/v1/jobs", {"prompt": "a red apple"})
+        with running.connect() as stream:
+            stream.sendall(f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: box\r\n\r\n".encode())
+            assert b"200 OK" in stream.recv(4096)
+            begun = time.monotonic()
+            os.kill(running.process.pid, signal.SIGTERM)
+            while stream.recv(4096):
+                pass
+            assert running.process.wait(20) == 0
+            assert time.monotonic() - begun < 5, "it waited for the stream"
+
+
+def test_a_bad_bundle_is_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "appliance.web", "--data-dir", str(tmp_path / "data"), "--bundle", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert "manifest.json" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_it_imports_no_model_and_no_picture_library() -> None:
+    code = "import sys, appliance.web.__main__, appliance.web as w; print(*sorted(sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    for name in ("numpy", "PIL", "onnxruntime", "tokenizers", "torch", "tensorrt", "appliance.worker"):
+        assert name not in modules
+
+
+def test_addresses() -> None:
+    assert str(Address("0.0.0.0", 80)) == "0.0.0.0:80"
+    assert str(Address("::", 80)) == "[::]:80"
