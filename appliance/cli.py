@@ -67,7 +67,7 @@ def _generate(options: argparse.Namespace) -> None:
 
     fields = {name: getattr(options, name) for name in _FIELDS if getattr(options, name) is not None}
     if options.server:
-        drawn = generate.on_server(fields, options.server, generate.progress_bar)
+        drawn = generate.on_server(fields, options.server)
     else:
         settings = config.load({"bundle": options.bundle, "threads": options.threads})
         drawn = generate.here(fields, settings.bundle, settings.threads, generate.progress_bar)

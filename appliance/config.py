@@ -1,4 +1,4 @@
-"""Settings of `ensueno serve`: command line over ENSUENO_… over the TOML file over these defaults, the same names in all."""
+"""Settings of `ensueno serve`: command line over ENSUENO_… over the TOML file over the defaults; one name in all."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ def load(options: dict[str, Any], config: Path | None = None) -> Settings:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return settings
     except OSError:
         raise BadInput(f"The configuration file {path} cannot be read.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

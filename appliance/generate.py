@@ -9,7 +9,7 @@ import time
 import unicodedata
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,25 +58,19 @@ def here(fields: dict[str, Any], folder: Path, threads: int | None, told: Told) 
         pipeline.close()
 
 
-def on_server(fields: dict[str, Any], url: str, told: Told) -> Drawn:
+def on_server(fields: dict[str, Any], url: str) -> Drawn:
     """Ask a running box and wait for the job's end. Raises what the box answered."""
     if urlsplit(url).scheme not in ("http", "https"):
         raise BadInput("The server must look like http://box.local:8080.")
     base = url.rstrip("/")
     job = json.loads(_call(f"{base}/v1/jobs", fields))
-    for job in _until_ended(base, job):
-        told(job.get("position") or 0, 0)
+    while job["state"] in ("queued", "running"):
+        time.sleep(_POLL)
+        job = json.loads(_call(f"{base}/v1/jobs/{job['id']}"))
     if job["state"] != "finished":
         raise EnsuenoError(job["error"] or f"The job was {job['state']}.")
     pngs = [_call(f"{base}/v1/images/{image}.png") for image in job["images"]]
     return Drawn(pngs, _seeds(job["request"]), job["engine"], job.get("truncated"))
-
-
-def _until_ended(base: str, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    while job["state"] in ("queued", "running"):
-        time.sleep(_POLL)
-        job = json.loads(_call(f"{base}/v1/jobs/{job['id']}"))
-        yield job
 
 
 def save(drawn: Drawn, prompt: str, out: Path | None) -> list[Path]:
@@ -106,9 +100,9 @@ def _seeds(request: dict[str, Any]) -> list[int]:
 
 def _call(url: str, body: dict[str, Any] | None = None) -> bytes:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
             content: bytes = answer.read()
             return content
     except urllib.error.HTTPError as error:

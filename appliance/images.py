@@ -48,6 +48,11 @@ class ImageStore:
             raise NotFound("There is no such picture.")
         return path
 
+    def remove(self, image_id: str) -> None:
+        """Take a picture away, if it is there."""
+        with contextlib.suppress(OSError):
+            self._path(image_id).unlink(missing_ok=True)
+
     def _path(self, image_id: str) -> Path:
         return self._folder / image_id[-2:] / f"{image_id}.png"
 

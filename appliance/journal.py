@@ -60,6 +60,7 @@ CREATE TABLE images (
 CREATE TABLE sessions (id TEXT PRIMARY KEY, boot TEXT NOT NULL, opened REAL NOT NULL) STRICT;
 PRAGMA user_version = 1;
 """
+_SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,11 @@ class Journal:
         self._threads = threading.local()
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._write() as db:
-            if db.pragma("user_version") == 0:
+            version = db.pragma("user_version")
+            if version == 0:
                 db.execute(_SCHEMA)
+            elif version != _SCHEMA_VERSION:
+                raise EnsuenoError(f"{path} was written by a newer Ensueño: upgrade this one.")
         self.close()
 
     def close(self) -> None:

@@ -41,7 +41,8 @@ def encode_with_request(
 
 def parameters(request: GenerationRequest, index: int, bundle: str) -> str:
     """The text that other tools read: prompt, negative prompt, and a line of settings."""
-    assert request.seed is not None
+    if request.seed is None:
+        raise ValueError("the request's seed must be fixed before its picture is stored")
     settings = {
         "Steps": request.steps,
         "Sampler": request.scheduler,

@@ -39,7 +39,10 @@ class Progress(BaseModel):
 
 
 class Pulse(BaseModel):
-    """The engine's own word. `beat` is CLOCK_BOOTTIME in seconds of the last step or idle turn of its loop."""
+    """The engine's own word. `beat` is CLOCK_BOOTTIME in seconds of the last step or idle turn of its loop.
+
+    `patience` is how many seconds of silence are no cause for worry: a long legal step is not a hang.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,6 +52,7 @@ class Pulse(BaseModel):
     bundle: str
     pictures: int = 0
     beat: float
+    patience: float = 15.0
     seconds_per_picture: float | None = None
     note: str | None = None
 
@@ -162,9 +166,9 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def engine_alive(pulse: Pulse | None, within: float = 15.0, now: Callable[[], float] = boottime) -> bool:
-    """Whether the engine's process exists and its last work heartbeat is at most `within` seconds old."""
-    if pulse is None or not 0 <= now() - pulse.beat <= within:
+def engine_alive(pulse: Pulse | None, now: Callable[[], float] = boottime) -> bool:
+    """Whether the engine's process exists and its last work heartbeat is no older than its patience."""
+    if pulse is None or not 0 <= now() - pulse.beat <= pulse.patience:
         return False
     return Path(f"/proc/{pulse.pid}").exists()
 

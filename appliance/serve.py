@@ -23,6 +23,8 @@ from appliance.progress import Board, board_folder, boottime
 _STOP_SECONDS = 15.0
 _LONGEST_PAUSE = 30.0
 _STEADY_SECONDS = 60.0
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 
 
 @dataclass
@@ -47,9 +49,7 @@ class Child:
             self.start_at = now + self.pause
             self.process = None
         if self.process is None and now >= self.start_at:
-            self.process = subprocess.Popen(
-                self.command, start_new_session=True, preexec_fn=_end_with_parent
-            )
+            self.process = subprocess.Popen(self.command, start_new_session=True, preexec_fn=_end_with_parent)
             self.started = now
 
     def signal(self, signum: int) -> None:
@@ -113,14 +113,20 @@ def serve(settings: Settings, arguments: Sequence[str], *, open_page: bool = Fal
     Bundle.open(settings.bundle)
     _check_port(settings.host, settings.port)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    shown = "localhost" if settings.host in ("127.0.0.1", "0.0.0.0", "::1", "::") else settings.host
-    url = f"http://{shown}:{settings.port}"
+    url = f"http://{_shown(settings.host)}:{settings.port}"
     print(f"Ensueño dreams at {url}   (Ctrl-C ends it)", flush=True)
-    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+    if settings.host not in _LOOPBACK:
         print("Everyone on this network can use it: there is no pairing yet.", flush=True)
     if open_page and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         webbrowser.open(url)
     Supervisor(settings, arguments).run()
+
+
+def _shown(host: str) -> str:
+    """The name under which a person on this machine finds the page."""
+    if host in _LOOPBACK or host in _EVERYWHERE:
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
 
 
 def _end_with_parent() -> None:

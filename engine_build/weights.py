@@ -46,7 +46,8 @@ def save(state: Mapping[str, Array], path: Path, storage: Storage) -> dict[str, 
     for name in sorted(state):
         tensor = state[name]
         floating = np.issubdtype(tensor.dtype, np.floating)
-        stored = tensor.astype(storage) if floating else tensor
+        with np.errstate(over="ignore"):
+            stored = tensor.astype(storage) if floating else tensor
         if floating and not np.isfinite(stored).all():
             raise BadInput(
                 f"{path.stem}: {name} holds numbers that {storage} cannot: use --weights float32, or check "

@@ -105,9 +105,7 @@ def test_there_is_no_pickle_in_any_form(path: Path) -> None:
 
 def test_there_are_no_import_circles() -> None:
     modules = {module(path): path for path in sources()}
-    graph = {
-        name: {target for target in targets(path, modules) if target != name} for name, path in modules.items()
-    }
+    graph = {name: {target for target in targets(path, modules) if target != name} for name, path in modules.items()}
     done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,13 +17,13 @@ def test_an_id_is_a_ulid() -> None:
 def test_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     for seconds in [0.0, 0.001, 1.0, 1_000_000_000.0, 4_000_000_000.0]:
-        monkeypatch.setattr(ids.time, "time", lambda now=seconds: now)
+        monkeypatch.setattr(time, "time", lambda now=seconds: now)
         made.append(ids.new_id())
     assert made == sorted(made)
 
 
 def test_ids_never_meet_even_in_the_same_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ids.time, "time", lambda: 1.0)
+    monkeypatch.setattr(time, "time", lambda: 1.0)
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: ids.new_id(), range(2000)))
     assert len(set(made)) == 2000

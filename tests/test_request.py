@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -50,38 +51,37 @@ def ask(**fields: Any) -> GenerationRequest:
     return GenerationRequest.of({"prompt": "a red apple", **fields}, OFFER)
 
 
-def is_one_sentence(text: str) -> bool:
-    return text.endswith(".") and "\n" not in text and "Traceback" not in text and len(text) < 400
+def answer(make: Callable[[], GenerationRequest]) -> GenerationRequest | None:
+    """The request, or None after checking that the refusal is one sentence."""
+    try:
+        return make()
+    except BadInput as error:
+        sentence = str(error)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert len(sentence) < 200
+    return None
 
 
 @given(any_text)
 def test_any_prompt_is_drawn_or_answered_with_one_sentence(prompt: str) -> None:
-    try:
-        request = GenerationRequest.of({"prompt": prompt}, OFFER)
-    except BadInput as error:
-        assert is_one_sentence(str(error))
-    else:
-        assert 1 <= len(request.prompt) <= MAX_PROMPT
-        request.prompt.encode("utf-8")
+    request = answer(lambda: GenerationRequest.of({"prompt": prompt}, OFFER))
+    if request is not None:
+        assert 1 <= len(request.prompt.encode("utf-8").decode("utf-8")) <= MAX_PROMPT
 
 
 @given(st.dictionaries(st.sampled_from([*GenerationRequest.model_fields, "size", "negative"]) | any_text, any_value))
 @example({"prompt": "a", "\ud800": 1})
+@example({"prompt": "a", "x" * 5000: 1})
 @example({"prompt": "a", "guidance": 10**400})
 @example({"prompt": "a", "steps": 10**5000})
 def test_any_fields_raise_nothing_but_bad_input(fields: dict[str, Any]) -> None:
-    try:
-        GenerationRequest.of(fields, OFFER)
-    except BadInput as error:
-        assert is_one_sentence(str(error))
+    answer(lambda: GenerationRequest.of(fields, OFFER))
 
 
 @given(st.text(max_size=200) | any_value.map(repr) | st.just("[" * 100_000))
 def test_any_json_text_raises_nothing_but_bad_input(text: str) -> None:
-    try:
-        GenerationRequest.from_json(text, OFFER)
-    except BadInput as error:
-        assert is_one_sentence(str(error))
+    answer(lambda: GenerationRequest.from_json(text, OFFER))
 
 
 @given(good_fields)
@@ -180,7 +180,7 @@ def test_json_that_is_no_object_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["🍎", "👩‍🚀🌙", "\U0001fae8", "\U0001fac6", "تفاحة حمراء", "תפוח אדום", "\u200fתפוח", "山の上の二人", "?", "7", "a" * 2000],
+    ["🍎", "👩\u200d🚀🌙", "\U0001fae8", "تفاحة حمراء", "\u200fתפוח אדום", "山の上の二人", "?", "7", "a" * 2000],
 )  # fmt: skip
 def test_these_are_words_too(prompt: str) -> None:
     assert ask(prompt=prompt).prompt == prompt
@@ -196,8 +196,12 @@ def test_line_breaks_become_spaces_and_the_ends_are_trimmed() -> None:
 
 @pytest.mark.parametrize(
     ("alias", "name", "value"),
-    [("negative", "negative_prompt", "blurry"), ("num_inference_steps", "steps", 30), ("guidance_scale", "guidance", 1.5)],
-)  # fmt: skip
+    [
+        ("negative", "negative_prompt", "blurry"),
+        ("num_inference_steps", "steps", 30),
+        ("guidance_scale", "guidance", 1.5),
+    ],
+)
 def test_other_tools_words_are_understood(alias: str, name: str, value: Any) -> None:
     assert ask(**{alias: value}) == ask(**{name: value})
     assert json.loads(ask(**{alias: value}).to_json())[name] == value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from appliance.errors import BadInput
@@ -71,18 +73,23 @@ class Served:
         job: dict[str, Any] = until(look)
         return job
 
-    def child(self, module: str) -> int:
-        """The pid of a child by its module."""
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-                    command = (entry / "cmdline").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if int(status[1]) == self.process.pid and module.encode() in command:
-                    return int(entry.name)
-        return 0
+    def engine(self) -> int:
+        """The engine's pid, waited for."""
+        return self._child(lambda command: "appliance.worker" in command)
+
+    def web(self) -> int:
+        """The web's pid, waited for (gunicorn may have renamed itself)."""
+        return self._child(lambda command: "appliance.worker" not in command)
+
+    def _child(self, wanted: Callable[[list[str]], bool]) -> int:
+        def look() -> int:
+            for child in psutil.Process(self.process.pid).children():
+                with contextlib.suppress(psutil.NoSuchProcess):  # a zombie too
+                    if wanted(child.cmdline()):
+                        return child.pid
+            return 0
+
+        return int(until(look))
 
 
 @pytest.fixture(scope="module")
@@ -111,19 +118,19 @@ def test_a_wish_over_http_becomes_a_picture(served: Served) -> None:
 
 def test_an_engine_killed_in_the_middle_loses_nothing_and_closes_no_page(served: Served) -> None:
     jobs = [served.call("/v1/jobs", {"prompt": f"wish {n}", "steps": 50, "count": 4})[1]["id"] for n in range(6)]
-    engine = served.child("appliance.worker")
+    engine = served.engine()
     os.kill(engine, signal.SIGKILL)
     assert served.call("/healthz")[0] == 200
     assert {served.ended(job_id)["state"] for job_id in jobs} == {"finished"}
     assert all(len(served.call(f"/v1/jobs/{job_id}")[1]["images"]) == 4 for job_id in jobs)
-    assert served.child("appliance.worker") not in (0, engine)
+    assert served.engine() != engine
 
 
 def test_the_web_killed_comes_back_and_the_job_goes_on(served: Served) -> None:
     job_id = served.call("/v1/jobs", {"prompt": "while the page is away", "steps": 50})[1]["id"]
-    web = served.child("appliance.web")
+    web = served.web()
     os.kill(web, signal.SIGKILL)
-    until(lambda: served.child("appliance.web") not in (0, web))
+    until(lambda: served.web() != web)
     assert served.ended(job_id)["state"] == "finished"
 
 

@@ -49,9 +49,7 @@ def train(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
     from training import stages
 
     for name in [arguments.stage] if arguments.stage else STAGES:
-        done = stages.train(
-            run, name, folder, arguments.device, minutes=arguments.minutes, restart=arguments.restart
-        )
+        done = stages.train(run, name, folder, arguments.device, minutes=arguments.minutes, restart=arguments.restart)
         if not done:
             raise SystemExit("Stopped; the same command goes on from the checkpoint.")
 

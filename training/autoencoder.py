@@ -6,11 +6,12 @@ The second stage may run after the diffusion, whose latents it leaves as they ar
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import l1_loss
 
 from training import checkpoint, loop, networks
 from training.data import Dataset, Pixels
@@ -44,10 +45,10 @@ def moved(pictures: Pixels, most: int, rng: np.random.Generator) -> Pixels:
 
 def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
     """Mean absolute error of pixels and, for sharp edges, of their differences across 1 and 2 pixels."""
-    loss = F.l1_loss(made, wanted)
+    loss = l1_loss(made, wanted)
     for step in (1, 2):
-        loss = loss + 0.5 * F.l1_loss(made[..., step:, :] - made[..., :-step, :], wanted[..., step:, :] - wanted[..., :-step, :])
-        loss = loss + 0.5 * F.l1_loss(made[..., step:] - made[..., :-step], wanted[..., step:] - wanted[..., :-step])
+        for a, b in ((made, wanted), (made.transpose(2, 3), wanted.transpose(2, 3))):
+            loss = loss + 0.5 * l1_loss(a[..., step:] - a[..., :-step], b[..., step:] - b[..., :-step])
     return loss
 
 
@@ -75,11 +76,9 @@ class AutoencoderStage:
         rng = loop.generator(self.run, self.name, step)
         wanted = to_tensor(moved(self.dataset.pictures[chosen], settings.shift, rng), self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            latents = self.module.encoder(wanted).float()  # type: ignore[operator,union-attr]
-            noisy = latents + settings.noise * loop.noise(
-                self.run, self.name, step, tuple(latents.shape), self.device
-            )
-            made = self.module.decoder(noisy).float()  # type: ignore[operator,union-attr]
+            latents = self.module.encoder(wanted).float()  # type: ignore[operator]
+            noisy = latents + settings.noise * loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
+            made = self.module.decoder(noisy).float()  # type: ignore[operator]
         return picture_loss(made, wanted) + 0.05 * spread_loss(latents)
 
 
@@ -90,7 +89,7 @@ class DecoderStage:
 
     def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
         self.run, self.dataset, self.device = run, dataset, device
-        trained = load(run, folder, device, refined=False)
+        trained: Any = load(run, folder, device, refined=False)
         self.latents = encode(trained, dataset.pictures, device)
         self.module: nn.Module = networks.fastest_layout(trained.decoder)
 
@@ -110,7 +109,7 @@ class DecoderStage:
 def encode(autoencoder: nn.Module, pictures: Pixels, device: torch.device, batch: int = 64) -> Tensor:
     """Latents ``[N, C, h, w]`` float32, not yet scaled."""
     parts = [
-        autoencoder.encoder(to_tensor(pictures[i : i + batch], device)).float()  # type: ignore[operator,union-attr]
+        autoencoder.encoder(to_tensor(pictures[i : i + batch], device)).float()  # type: ignore[operator]
         for i in range(0, len(pictures), batch)
     ]
     return torch.cat(parts)

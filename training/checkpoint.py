@@ -62,7 +62,7 @@ def _open(path: Path) -> tuple[Progress, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             progress = Progress(**json.loads((file.metadata() or {})["progress"]))
-            return progress, {name: file.get_tensor(name) for name in file.keys()}
+            return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"The checkpoint {path} cannot be read: {error}.") from error
 

@@ -168,10 +168,7 @@ def build(run: Run, picture_archives: Sequence[Path], word_archives: Sequence[Pa
                     continue
                 if not _wanted(words[first][character].name, run):
                     continue
-                data = archive.extractfile(member)
-                assert data is not None
-                with Image.open(io.BytesIO(data.read())) as picture:
-                    rgb, alpha = over_white(picture, run.data.size)
+                rgb, alpha = over_white(_read_picture(archive, member), run.data.size)
                 colour = colour_of(rgb, alpha, run.colours)
                 pictures[character] = rgb
                 entries.append(_entry(stem, character, words, colour))
@@ -180,9 +177,20 @@ def build(run: Run, picture_archives: Sequence[Path], word_archives: Sequence[Pa
     return Dataset(np.stack(list(pictures.values())), entries)
 
 
-def _entry(
-    stem: str, character: str, words: Mapping[str, Mapping[str, Words]], colour: ColourSettings | None
-) -> Entry:
+def _read_picture(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Image.Image:
+    """The picture in one regular file of an archive."""
+    file = archive.extractfile(member)
+    if file is None:
+        raise TrainingError(f"{member.name} is not a file.")
+    try:
+        picture = Image.open(io.BytesIO(file.read()))
+        picture.load()
+    except (OSError, Image.DecompressionBombError) as error:
+        raise TrainingError(f"{member.name} is not a picture: {error}.") from error
+    return picture
+
+
+def _entry(stem: str, character: str, words: Mapping[str, Mapping[str, Words]], colour: ColourSettings | None) -> Entry:
     """The words of one picture, its colour among them."""
     spoken = {locale: table[character] for locale, table in words.items()}
     if colour is not None:

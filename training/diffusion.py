@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from training import autoencoder, captions, checkpoint, loop, networks, tokenizer
 from training.data import Dataset, Pixels
@@ -54,7 +54,7 @@ class DiffusionStage:
         self.words = make_tokenizer(run, dataset, folder)
         raw = autoencoder.encode(autoencoder.load(run, folder, device), dataset.pictures, device)
         self.latents = (raw * scaling_factor(raw)).contiguous(memory_format=torch.channels_last)
-        self.module: nn.Module = make_module(run, self.words).to(device)
+        self.module = make_module(run, self.words).to(device)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Clean latents ``[B, C, h, w]`` and token ids ``[B, L]`` of a step."""
@@ -73,8 +73,7 @@ class DiffusionStage:
         noise = loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
         sigma = torch.sigmoid(loop.noise(self.run, self.name, step, (len(latents),), self.device, part=1))
         mixed = torch.lerp(latents, noise, sigma.view(-1, 1, 1, 1))
-        assert isinstance(self.module, nn.ModuleDict)
-        return F.mse_loss(velocity(self.module, mixed, sigma, ids), noise - latents)
+        return mse_loss(velocity(self.module, mixed, sigma, ids), noise - latents)
 
 
 def scaling_factor(latents: Tensor) -> float:

@@ -47,7 +47,7 @@ def assemble(run: Run, folder: Path) -> tuple[Any, int]:
     factor = diffusion.scaling_factor(autoencoder.encode(fixed, pictures, device))
     vae = networks.autoencoder(run, scaling_factor=factor)
     vae.load_state_dict(autoencoder.load(run, folder, device).state_dict())
-    pipeline = StableDiffusionPipeline(
+    pipeline = StableDiffusionPipeline(  # type: ignore[no-untyped-call]
         tokenizer=words,
         text_encoder=module["text_encoder"],
         unet=module["unet"],

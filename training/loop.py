@@ -36,7 +36,10 @@ class Stage(Protocol):
     """One stage: a trainable module, and its loss at a given step (a scalar tensor that carries gradients)."""
 
     name: str
-    module: nn.Module
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
 
     def loss(self, step: int) -> Tensor:
         """The loss of the batch that belongs to ``step``."""
@@ -71,7 +74,7 @@ def batch_indices(run: Run, stage: str, step: int, batch: int, count: int) -> np
         int(epoch): np.random.default_rng([run.seed, _STAGES[stage], int(epoch), 7]).permutation(count)
         for epoch in np.unique(epochs)
     }
-    return np.array([shuffled[int(e)][p % count] for e, p in zip(epochs, positions)], np.int64)
+    return np.array([shuffled[int(e)][p % count] for e, p in zip(epochs, positions, strict=True)], np.int64)
 
 
 def rate_at(settings: StageSettings, step: int, share: float) -> float:
@@ -171,9 +174,10 @@ class Trainer:
         self.stage.module.train()
         last = min(self.settings.steps, self.budget.stop_after or self.settings.steps)
         mean, saved = 0.0, time.monotonic()
-        with _until_stopped() as caught, tqdm(
-            total=self.settings.steps, initial=self.step, desc=self.stage.name, unit="step", mininterval=5
-        ) as bar:
+        with (
+            _until_stopped() as caught,
+            tqdm(total=self.settings.steps, initial=self.step, desc=self.stage.name, unit="step", mininterval=5) as bar,
+        ):
             while self.step < last and self.share() < 1.0 and not caught:
                 start = time.monotonic()
                 value = self.advance()

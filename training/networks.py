@@ -19,7 +19,7 @@ def autoencoder(run: Run, scaling_factor: float = 1.0) -> Any:
     """
     settings = run.autoencoder
     levels = len(settings.decoder_blocks)
-    return AutoencoderTiny(
+    return AutoencoderTiny(  # type: ignore[no-untyped-call]
         latent_channels=settings.channels,
         encoder_block_out_channels=(settings.encoder_width,) * levels,
         decoder_block_out_channels=(settings.decoder_width,) * levels,
@@ -52,7 +52,7 @@ def unet(run: Run) -> Any:
     settings = run.unet
     down = tuple("CrossAttnDownBlock2D" if looks else "DownBlock2D" for looks in settings.attention)
     up = tuple("CrossAttnUpBlock2D" if looks else "UpBlock2D" for looks in reversed(settings.attention))
-    return UNet2DConditionModel(
+    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
         sample_size=run.latent_size,
         in_channels=run.autoencoder.channels,
         out_channels=run.autoencoder.channels,
@@ -68,7 +68,7 @@ def unet(run: Run) -> Any:
 
 def scheduler() -> Any:
     """Flow matching's Euler scheduler: sigma from 1 to 0, the UNet is told 1000·sigma, no shift."""
-    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)
+    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)  # type: ignore[no-untyped-call]
 
 
 def parameter_count(module: nn.Module) -> int:

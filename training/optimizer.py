@@ -27,7 +27,8 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).float()
+    result: Tensor = (x.T if tall else x).float()
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -76,9 +77,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def make(module: nn.Module, rate: float, decay: float) -> Muon:
-    """Hidden matrices and convolutions to Muon; embeddings, biases, norms and the thin first and last layers to AdamW."""
+    """Hidden matrices and convolutions to Muon; embeddings, biases, norms and thin layers to AdamW."""
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for parameter in module.parameters():
         hidden = parameter.ndim >= 2 and id(parameter) not in embeddings and min(parameter.flatten(1).shape) > 16
         (matrices if hidden else others).append(parameter)

@@ -141,7 +141,7 @@ class Run:
     @property
     def latent_size(self) -> int:
         """Latents a side."""
-        return self.data.size // 2 ** (len(self.autoencoder.decoder_blocks) - 1)
+        return self.data.size >> (len(self.autoencoder.decoder_blocks) - 1)
 
 
 def _build(kind: Any, value: Any, where: str) -> Any:
@@ -155,7 +155,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         kinds = [inside[0]] * len(value) if inside[1:] == (...,) else list(inside)
         if len(kinds) != len(value):
             raise TrainingError(f"{where} must have {len(kinds)} entries.")
-        return tuple(_build(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value)))
+        return tuple(_build(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if origin is dict:
         if not isinstance(value, dict):
             raise TrainingError(f"{where} must be a table.")
@@ -186,8 +186,7 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
 
 def parse_run(table: dict[str, Any]) -> Run:
     """A run from a parsed TOML table, checked."""
-    run = _build_dataclass(Run, table, "the run")
-    assert isinstance(run, Run)
+    run: Run = _build_dataclass(Run, table, "the run")
     levels = len(run.autoencoder.decoder_blocks)
     if len(run.autoencoder.encoder_blocks) != levels:
         raise TrainingError("The autoencoder must have as many encoder_blocks as decoder_blocks.")
@@ -213,11 +212,12 @@ def load_run(name: str) -> Run:
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file, with one sentence when it cannot be read."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise TrainingError(f"Cannot read {path}: {error.strerror}.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"{path} is not valid TOML: {error}.") from error
+    return table
 
 
 def run_folder(run: Run, base: Path | None = None) -> Path:

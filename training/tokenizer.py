@@ -1,7 +1,7 @@
 """CLIP's tokenizer with a small vocabulary of its own, learned from the captions.
 
-Byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909) over bytes, so that no sentence is unknown: 256 byte
-characters, the same 256 at a word's end (``</w>``), the merges, ``<|startoftext|>`` and ``<|endoftext|>``, in CLIP's order.
+Byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909) over bytes, so that no sentence is unknown. In CLIP's order
+it has 256 byte characters, the same 256 at a word's end (``</w>``), the merges, a beginning and an end.
 ``transformers.CLIPTokenizer`` and a plain ``tokenizers.Tokenizer`` read the same folder and give the same ids.
 """
 
@@ -51,7 +51,7 @@ def learn(lines: Sequence[str], settings: TokenizerSettings) -> CLIPTokenizer:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = letters + [letter + _WORD_END for letter in letters] + [a + b for a, b in merges] + [BEGIN, END]
     vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
-    made: CLIPTokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=settings.length)
+    made: CLIPTokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=settings.length)  # type: ignore[arg-type]
     return made
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -128,7 +127,7 @@ def checkpoint(state: DenoiseState) -> bytes:
     if state.history is not None:
         arrays["history"] = state.history
     file = io.BytesIO()
-    _savez(file, **arrays)
+    np.savez(file, allow_pickle=False, **arrays)
     payload = file.getvalue()
     return _seal(state, payload) + payload
 
@@ -154,6 +153,3 @@ def _seal(state: DenoiseState, payload: bytes) -> bytes:
     digest.update(state.schedule.coefficients.tobytes())
     digest.update(payload)
     return digest.digest()
-
-
-_savez: Callable[..., None] = np.savez

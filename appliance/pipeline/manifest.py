@@ -196,7 +196,8 @@ class Bundle:
             text = path.read_text(encoding="utf-8")
         except OSError:
             raise BadBundle(
-                f"{folder} holds no readable {MANIFEST}: name a bundle folder, or make one with `python -m engine_build export`."
+                f"{folder} holds no readable {MANIFEST}: name a bundle folder,"
+                " or make one with `python -m engine_build export`."
             ) from None
         except UnicodeDecodeError:
             raise BadBundle(f"{path} is not text: export the bundle again.") from None

@@ -16,7 +16,8 @@ def preview(state: DenoiseState, settings: manifest.Preview | None) -> NDArray[n
     Shows the denoised latents, the network's present guess at the finished picture, which sharpens from a blur
     rather than clearing from noise. Latents are those of the denoise loop, scaling factor included.
     """
-    latents = state.latents if state.history is None else state.history
+    shown = state.latents if state.history is None else state.history
+    latents = np.nan_to_num(shown, nan=0.0, posinf=0.0, neginf=0.0)
     channels, height, width = latents.shape
     pixels = latents.reshape(channels, -1).T
     if settings is None:
@@ -25,12 +26,12 @@ def preview(state: DenoiseState, settings: manifest.Preview | None) -> NDArray[n
     matrix = np.asarray(settings.matrix, dtype=np.float32)
     colours = pixels @ matrix + np.asarray(settings.bias, dtype=np.float32)
     rows = colours.reshape(height, width, patch, patch, 3).transpose(0, 2, 1, 3, 4)
-    return to_pixels(np.nan_to_num(rows.reshape(height * patch, width * patch, 3)))
+    return to_pixels(rows.reshape(height * patch, width * patch, 3))
 
 
 def _stretched(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Without a map: up to three channels as colours, each stretched to [-1, 1]. (pixels, channels) → (pixels, 3)."""
-    chosen = np.nan_to_num(pixels[:, [index % pixels.shape[1] for index in range(3)]])
+    chosen = pixels[:, [index % pixels.shape[1] for index in range(3)]]
     spread = np.abs(chosen - chosen.mean(axis=0)).max(axis=0) + np.float32(1e-6)
     stretched: NDArray[np.float32] = (chosen - chosen.mean(axis=0)) / spread
     return stretched

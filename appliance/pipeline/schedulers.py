@@ -101,10 +101,11 @@ def step(
     p, q, a, b, c, n = (float(value) for value in schedule.coefficients[index])
     denoised: Latents = p * latents + q * model_output
     advanced: Latents = a * latents + b * denoised
-    if c != 0.0 and history is not None:
-        advanced += c * history
-    if n != 0.0 and noise is not None:
-        advanced += n * noise
+    for weight, term, name in ((c, history, "history"), (n, noise, "noise")):
+        if weight != 0.0:
+            if term is None:
+                raise ValueError(f"step {index} of {schedule.name} needs {name}")
+            advanced += weight * term
     return advanced, denoised
 
 
@@ -231,7 +232,8 @@ def _spaced_inside(settings: SchedulerSettings, count: int) -> Floats:
     trained = settings.num_train_timesteps
     match settings.timestep_spacing:
         case "linspace":
-            return np.linspace(0.0, trained - 1.0, count + 1).round()[:0:-1]
+            falling: Floats = np.linspace(0.0, trained - 1.0, count + 1).round()[:0:-1]
+            return falling
         case "leading":
             return _multiples(trained // (count + 1), count + 1, settings.steps_offset)[:-1]
         case "trailing":

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import sys
+from typing import NoReturn
 
 from appliance import config
 from appliance.errors import EnsuenoError
@@ -17,14 +18,14 @@ from appliance.options import serve_options
 from appliance.web.server import Plan, open_parts
 
 
-def main() -> int:
-    """Does not return when all is well; one sentence and the error's own status otherwise."""
+def main() -> NoReturn:
+    """Become the server; or one sentence and the error's own exit status."""
     try:
         plan = made(sys.argv[1:])
         open_parts(plan)
     except EnsuenoError as error:
         print(error, file=sys.stderr)
-        return error.exit_status
+        sys.exit(error.exit_status)
     text = json.dumps(dataclasses.asdict(plan))
     os.execv(sys.executable, [sys.executable, "-m", "appliance.web.process", text])  # noqa: S606
 
@@ -44,4 +45,4 @@ def made(arguments: list[str]) -> Plan:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from appliance import config
-from appliance.options import serve_options
 from appliance.errors import EnsuenoError
+from appliance.options import serve_options
 from appliance.worker.process import run
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance import png
-from appliance.errors import BadInput, EngineFault, NoRoom
+from appliance.errors import BadInput, EngineFault, NoRoom, Unavailable
 from appliance.images import ImageStore
 from appliance.journal import Claimed, Journal
 from appliance.pipeline.denoise import DenoiseState, Feeds, advance, feeds
@@ -115,13 +115,22 @@ class Driver:
         self.note: str | None = None
 
     def turn(self) -> bool:
-        """One turn: drop the cancelled, admit the waiting, take a step, end the done. False when there was nothing to do."""
+        """Drop the cancelled, admit the waiting, take a step, end the done. False when there was nothing to do.
+
+        A full disk or a busy journal ends the turn early and is tried again: it loses nothing.
+        """
         self._turns += 1
-        self._drop_cancelled()
-        self._admit()
-        worked = self._step()
-        for flight in [flight for flight in self.flights.values() if flight.drawn]:
-            self._settle(flight)
+        try:
+            self._drop_cancelled()
+            self._admit()
+            worked = self._step()
+            if self._clock() >= self._retry_at:
+                for flight in [flight for flight in self.flights.values() if flight.drawn]:
+                    self._settle(flight)
+        except (NoRoom, Unavailable) as error:
+            self._retry_at = self._clock() + RETRY_EVERY
+            self.note = str(error)
+            return False
         return worked
 
     def stop(self) -> None:
@@ -140,7 +149,7 @@ class Driver:
             return
         for job_id in self._journal.cancelled(self._session) & self.flights.keys():
             self._journal.stop(self._session, job_id)
-            self._leave(self.flights[job_id])
+            self._abandon(self.flights[job_id])
 
     def _admit(self) -> None:
         while rows(self._waiting()) < self._limit and not any(flight.alone for flight in self.flights.values()):
@@ -174,12 +183,7 @@ class Driver:
     # --- the step ------------------------------------------------------------------------------------------------
 
     def _waiting(self) -> list[Picture]:
-        return [
-            picture
-            for flight in self.flights.values()
-            for picture in flight.pictures
-            if picture.png is None
-        ]
+        return [picture for flight in self.flights.values() for picture in flight.pictures if picture.png is None]
 
     def _step(self) -> bool:
         batch = choose(self._waiting(), self._limit)
@@ -206,7 +210,7 @@ class Driver:
                     picture.png = self._draw(flight, picture)
         except EngineFault as error:
             self._journal.fail(self._session, flight.job_id, str(error))
-            self._leave(flight)
+            self._abandon(flight)
             return
         now = self._clock()
         if now - flight.shown >= PREVIEW_EVERY:
@@ -256,29 +260,28 @@ class Driver:
 
     def _checkpoint(self, flight: Flight) -> None:
         for picture in flight.pictures:
-            if 0 < picture.state.step:
+            if picture.state.step > 0:
                 self._checkpoints.save(picture.image_id, picture.state)
 
     # --- the end -------------------------------------------------------------------------------------------------
 
     def _settle(self, flight: Flight) -> None:
-        """Pictures on the disk, then the job's end committed, then everyone told. A full disk waits, it loses nothing."""
-        if self._clock() < self._retry_at:
-            return
-        try:
-            for picture in flight.pictures:
-                if not picture.stored and picture.png is not None:
-                    self._store.save(picture.image_id, picture.png)
-                    picture.stored = True
-            self._journal.finish(
-                self._session, flight.job_id, engine=self._pipeline.engine_name, truncated=flight.truncated
-            )
-        except NoRoom as error:
-            self._retry_at = self._clock() + RETRY_EVERY
-            self.note = str(error)
-            return
+        """Pictures on the disk, then the end committed, then everyone told. Raises `NoRoom`, `Unavailable`."""
+        for picture in flight.pictures:
+            if not picture.stored and picture.png is not None:
+                self._store.save(picture.image_id, picture.png)
+                picture.stored = True
+        self._journal.finish(
+            self._session, flight.job_id, engine=self._pipeline.engine_name, truncated=flight.truncated
+        )
         self.note = None
         self.pictures += len(flight.pictures)
+        self._leave(flight)
+
+    def _abandon(self, flight: Flight) -> None:
+        """The job ended without its pictures: none of them stays on the disk."""
+        for picture in flight.pictures:
+            self._store.remove(picture.image_id)
         self._leave(flight)
 
     def _leave(self, flight: Flight) -> None:

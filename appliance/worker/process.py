@@ -1,7 +1,7 @@
 """The engine's life: take the lock, load the bundle, draw one picture to prove it, then turn for ever.
 
-An error here ends the process: after a CUDA fault nothing in it can be trusted, and the supervisor starts a new one. The
-journal then knows which jobs it held.
+An error here ends the process: after a CUDA fault nothing in it can be trusted, and the supervisor starts a new one.
+The journal then knows which jobs it held.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from types import FrameType
 import numpy as np
 
 from appliance.config import Settings
+from appliance.engines import Engine
 from appliance.errors import EngineFault, Unavailable
 from appliance.images import ImageStore
 from appliance.journal import Journal
-from appliance.pipeline.manifest import Bundle
+from appliance.pipeline.manifest import Bundle, Manifest
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.progress import Board, Pulse, board_folder, boottime
 from appliance.request import GenerationRequest
@@ -30,101 +31,105 @@ from appliance.worker.drive import Driver
 
 IDLE_SECONDS = 1.0
 BEAT_EVERY = 0.5
+LOAD_PATIENCE = 300.0
+_STEP_PATIENCE = 15.0
 _PROOF_STEPS = 2
+
+
+class Heart:
+    """Tells the board, at most every `BEAT_EVERY` seconds, that the engine works; patient as its longest turn asks."""
+
+    def __init__(self, board: Board, first: Pulse) -> None:
+        self._board = board
+        self._pulse = first
+        self._told = -1e9
+        self._longest = 0.0
+        self.tell()
+
+    def tell(self, **changes: object) -> None:
+        """Overwrite the pulse now, with what has changed."""
+        self._told = time.monotonic()
+        self._pulse = self._pulse.model_copy(update={**changes, "beat": boottime()})
+        self._board.beat(self._pulse)
+
+    def worked(self, seconds: float, pictures: int, note: str | None) -> None:
+        """A turn is done."""
+        self._longest = max(self._longest, seconds)
+        if time.monotonic() - self._told >= BEAT_EVERY:
+            self.tell(pictures=pictures, note=note, patience=_STEP_PATIENCE + 4 * self._longest)
 
 
 class EngineProcess:
     """Everything the engine holds for its life, under `only_engine`. `run` returns when it was asked to stop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._journal = Journal(settings.journal_path, queue_limit=settings.queue_limit)
+    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
+        journal = Journal(settings.journal_path, queue_limit=settings.queue_limit)
         self._board = Board(board_folder(settings.data_dir))
         self._board.clear_all()
-        self._session = self._journal.open_session()
         self._stopping = False
-        self._beat_at = -1e9
+        session = journal.open_session()
         bundle = Bundle.open(settings.bundle)
-        self._manifest = bundle.manifest
-        self._engine_name = "none"
-        self._proven = 0
-        self._driver: Driver | None = None
-        self._beat()
+        named = f"{bundle.manifest.name} {bundle.manifest.version}"
+        self._heart = Heart(self._board, _first_pulse(session, named))
         bundle.verify()
-        pipeline = TextToImage.load(bundle, threads=settings.threads)
-        self._engine_name = pipeline.engine_name
-        self._seconds_per_picture = self._prove(pipeline)
+        pipeline = TextToImage.load(bundle, engine, settings.threads)
+        pace = prove(pipeline)
         self._driver = Driver(
-            self._journal,
-            self._session,
+            journal,
+            session,
             ImageStore(settings.images_dir),
             self._board,
             Checkpoints(settings.checkpoints_dir),
             pipeline,
-            offer=self._manifest.offer(),
-            bundle=self._bundle_name,
-            batch_limit=self._manifest.limits.batch,
+            offer=bundle.manifest.offer(),
+            bundle=named,
+            batch_limit=bundle.manifest.limits.batch,
         )
-        self._beat()
+        self._heart.tell(
+            engine=pipeline.engine_name, pictures=1, note=None, patience=_STEP_PATIENCE, seconds_per_picture=pace
+        )
 
     def run(self) -> None:
         """Turn until `ask_to_stop`, then give the jobs back in good order."""
-        assert self._driver is not None
         with self._board.bell() as bell:
             while not self._stopping:
+                began = time.monotonic()
                 worked = self._driver.turn()
+                self._heart.worked(time.monotonic() - began, 1 + self._driver.pictures, self._driver.note)
                 if not worked:
                     bell.wait(IDLE_SECONDS)
-                if time.monotonic() - self._beat_at >= BEAT_EVERY:
-                    self._beat()
         self._driver.stop()
 
     def ask_to_stop(self, signum: int = 0, frame: FrameType | None = None) -> None:
         """Finish the present step, then stop; safe in a signal handler."""
         self._stopping = True
 
-    @property
-    def _bundle_name(self) -> str:
-        return f"{self._manifest.name} {self._manifest.version}"
 
-    def _beat(self) -> None:
-        self._beat_at = time.monotonic()
-        driver = self._driver
-        self._board.beat(
-            Pulse(
-                pid=os.getpid(),
-                session=self._session,
-                engine=self._engine_name,
-                bundle=self._bundle_name,
-                pictures=self._proven + (driver.pictures if driver else 0),
-                beat=boottime(),
-                seconds_per_picture=self._seconds_per_picture if driver else None,
-                note=driver.note if driver else "The model is being loaded.",
-            )
-        )
-
-    def _prove(self, pipeline: TextToImage) -> float:
-        """Draw one real picture; returns the seconds a default one should take. Raises `EngineFault`."""
-        offer = self._manifest.offer()
-        words = next(iter(self._manifest.examples.values()), ["a red apple"])[0]
-        steps = max(_PROOF_STEPS, offer.steps[0])
-        request = GenerationRequest.of({"prompt": words, "seed": 1, "steps": steps}, offer)
-        *_, state = pipeline.denoise(request)
+def prove(pipeline: TextToImage) -> float:
+    """Draw one real picture; returns the seconds a default one should take. Raises `EngineFault`."""
+    manifest: Manifest = pipeline.bundle.manifest
+    offer = manifest.offer()
+    words = next(iter(manifest.examples.values()), ["a red apple"])[0]
+    steps = max(_PROOF_STEPS, offer.steps[0])
+    request = GenerationRequest.of({"prompt": words, "seed": 1, "steps": steps}, offer)
+    for _ in range(2):  # the first run of a network is never its pace
         began = time.monotonic()
         *_, state = pipeline.denoise(request)
+        denoised = time.monotonic()
         pixels = pipeline.decode(state.latents)
-        if int(np.ptp(pixels)) == 0:
-            raise EngineFault("The engine draws one flat colour: verify the bundle with `ensueno model verify`.")
-        self._proven = 1
-        return (time.monotonic() - began) * offer.default_steps / steps
+        decoded = time.monotonic()
+    if int(np.ptp(pixels)) == 0:
+        raise EngineFault("The engine draws one flat colour: verify the bundle with `ensueno model verify`.")
+    return (denoised - began) * offer.default_steps / steps + (decoded - denoised)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, engine: Engine | None = None) -> None:
     """The whole life of the process. Raises `Unavailable` when another engine holds this data dir."""
     with only_engine(settings.data_dir):
-        engine = EngineProcess(settings)
+        process = EngineProcess(settings, engine)
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, engine.ask_to_stop)
-        engine.run()
+            signal.signal(signum, process.ask_to_stop)
+        process.run()
 
 
 @contextmanager
@@ -137,3 +142,15 @@ def only_engine(data_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             raise Unavailable(f"Another engine already works on {data_dir}: stop it first.") from None
         yield
+
+
+def _first_pulse(session: str, bundle: str) -> Pulse:
+    return Pulse(
+        pid=os.getpid(),
+        session=session,
+        engine="none",
+        bundle=bundle,
+        beat=boottime(),
+        patience=LOAD_PATIENCE,
+        note="The model is being loaded.",
+    )

@@ -35,10 +35,10 @@ DIFFUSERS: dict[str, tuple[str, dict[str, object]]] = {
     "euler": ("EulerDiscreteScheduler", {}),
     "euler_karras": ("EulerDiscreteScheduler", {"use_karras_sigmas": True}),
     "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", {"lower_order_final": False}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
     "dpmpp_2m_karras": (
         "DPMSolverMultistepScheduler",
-        {"use_karras_sigmas": True, "lower_order_final": False},
+        {"use_karras_sigmas": True},
     ),
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "lcm": ("LCMScheduler", {}),
@@ -356,6 +356,14 @@ def test_tables_are_sound(count: int, prediction_type: str, spacing: str, shift:
         assert (np.diff(schedule.sigma) < 0).all()
         last = schedule.coefficients[-1, 2:]
         assert last == pytest.approx([0, 1, 0, 0], abs=1e-4), "the last step ends on the denoised latents"
+
+
+def test_a_step_that_lacks_something_says_so() -> None:
+    latents = np.ones(SHAPE, np.float32)
+    with pytest.raises(ValueError, match="needs noise"):
+        step(make_schedule("euler_ancestral", trained(), 4), 0, latents, latents, None, None)
+    with pytest.raises(ValueError, match="needs history"):
+        step(make_schedule("dpmpp_2m", trained(), 4), 1, latents, latents, None, None)
 
 
 def test_wrong_wishes() -> None:

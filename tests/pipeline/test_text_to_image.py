@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def test_preview_without_a_map(pipeline: TextToImage, wish: Wish) -> None:
     pixels = preview(pipeline.start(wish()), None)
     assert (pixels.shape, pixels.dtype.name) == ((8, 8, 3), "uint8")
     assert pixels.std() > 10
+
+
+def test_preview_of_no_numbers_is_still_a_picture(pipeline: TextToImage, wish: Wish) -> None:
+    ill = np.full((CHANNELS, 8, 8), np.nan, np.float32)
+    ill[0, 0, 0] = np.inf
+    state = replace(pipeline.start(wish()), latents=ill)
+    assert pipeline.preview(state).shape == (16, 16, 3)
+    assert preview(state, None).shape == (8, 8, 3)
 
 
 def test_pixels() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from training import autoencoder, checkpoint, data, diffusion, export, loop, sta
 from training.data import Dataset
 from training.errors import TrainingError
 from training.loop import Budget, Trainer
-from training.run import Run
+from training.run import Run, parse_run
 
 CPU = torch.device("cpu")
 
@@ -45,7 +46,7 @@ def test_a_stopped_run_goes_on_exactly_as_if_it_had_not_been_stopped(
         assert torch.equal(tensor, resumed[name]), name
 
 
-def test_a_stop_signal_is_answered_between_two_steps_with_a_checkpoint(run: Run, dataset: Dataset, tmp_path: Path) -> None:
+def test_a_stop_signal_leaves_a_checkpoint(run: Run, dataset: Dataset, tmp_path: Path) -> None:
     class Stopping(autoencoder.AutoencoderStage):
         def loss(self, step: int) -> torch.Tensor:
             if step == 2:
@@ -62,7 +63,7 @@ def test_the_next_batch_is_the_same_for_whoever_asks(run: Run, folder: Path, dat
     stages.train(run, "autoencoder", folder, "cpu")
     one, two = (diffusion.DiffusionStage(run, dataset, folder, CPU) for _ in range(2))
     for step in (0, 5, 4):
-        for left, right in zip(one.batch(step), two.batch(step)):
+        for left, right in zip(one.batch(step), two.batch(step), strict=True):
             assert torch.equal(left, right)
     assert not torch.equal(one.batch(0)[0], one.batch(1)[0])
 
@@ -75,18 +76,18 @@ def test_every_picture_is_seen_once_before_any_is_seen_twice(run: Run) -> None:
 def test_the_rate_warms_up_and_falls_to_zero(run: Run) -> None:
     settings = run.stages["diffusion"]
     rates = [loop.rate_at(settings, step, step / settings.steps) for step in range(settings.steps + 1)]
-    assert rates[0] < rates[1] and rates[-1] == 0.0
+    assert rates[0] < rates[1]
+    assert rates[-1] == 0.0
     assert loop.rate_at(settings, 3, 1.5) == 0.0
 
 
 def test_a_time_budget_ends_the_stage(run: Run, dataset: Dataset, tmp_path: Path) -> None:
     trainer = Trainer(run, autoencoder.AutoencoderStage(run, dataset, CPU), tmp_path, CPU, Budget(minutes=1e-6))
-    assert trainer.train() and trainer.step == 1
+    assert trainer.train()
+    assert trainer.step == 1
 
 
-def test_a_checkpoint_of_other_settings_is_refused(run: Run, folder: Path, table: dict) -> None:  # type: ignore[type-arg]
-    from training.run import parse_run
-
+def test_a_checkpoint_of_other_settings_is_refused(run: Run, folder: Path, table: dict[str, Any]) -> None:
     stages.train(run, "autoencoder", folder, "cpu")
     table["seed"] = 8
     with pytest.raises(TrainingError, match="other settings"):
@@ -132,14 +133,17 @@ def test_the_export_is_a_diffusers_folder_that_draws_what_the_run_draws(
     index = json.loads((out / "model_index.json").read_text())
     assert index["_class_name"] == "StableDiffusionPipeline"
     card = json.loads((out / "ensueno.json").read_text("utf-8"))
-    assert card["sizes"] == [[32, 32]] and card["examples"] == {"en": ["a moon"], "es": ["una luna"]}
-    assert card["locales"] == ["en", "es"] and card["trained_steps"] == 6
-    assert not list(out.rglob("*.bin")) and not list(out.rglob("*.pt"))
+    assert card["sizes"] == [[32, 32]]
+    assert card["examples"] == {"en": ["a moon"], "es": ["una luna"]}
+    assert card["locales"] == ["en", "es"]
+    assert card["trained_steps"] == 6
+    assert not list(out.rglob("*.bin"))
+    assert not list(out.rglob("*.pt"))
     words = CLIPTokenizer.from_pretrained(out / "tokenizer")
     text = CLIPTextModel.from_pretrained(out / "text_encoder")
-    unet = UNet2DConditionModel.from_pretrained(out / "unet")
-    vae = AutoencoderTiny.from_pretrained(out / "vae")
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(out / "scheduler")
+    unet = UNet2DConditionModel.from_pretrained(out / "unet")  # type: ignore[no-untyped-call]
+    vae = AutoencoderTiny.from_pretrained(out / "vae")  # type: ignore[no-untyped-call]
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(out / "scheduler")  # type: ignore[no-untyped-call]
     sampler = diffusion.Sampler(run, dataset, folder, CPU)
     wanted = sampler.draw(["a moon"], seed=3, steps=3, guidance=2.0)
 

@@ -11,10 +11,12 @@ import math
 import os
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from flask import Flask
@@ -60,7 +62,12 @@ def manifest() -> Manifest:
 
 def png(width: int = 16, height: int = 16, seed: int = 1, haze: float = 0.0) -> bytes:
     """A dusk over hills, without a picture library; `haze` from 0 (clear) to 1 (nothing yet)."""
-    hue = seed % 7 / 7
+    return _dusk(width, height, seed % 7, haze)
+
+
+@cache
+def _dusk(width: int, height: int, seed: int, haze: float) -> bytes:
+    hue = seed / 7
     rows = bytearray()
     for y in range(height):
         rows.append(0)
@@ -206,6 +213,14 @@ class Painter:
     def go(self) -> None:
         self.stop_at = None
         self.gate.set()
+
+    def drained(self, seconds: float = 20.0) -> None:
+        """Wait until no job is open."""
+        last = time.monotonic() + seconds
+        with self.engine.board.bell() as bell:
+            while any(count for state, count in self.engine.journal.counts().items() if not state.ended):
+                assert time.monotonic() < last, "a job did not end"
+                bell.wait(0.2)
 
     @contextmanager
     def at_work(self) -> Iterator[Painter]:

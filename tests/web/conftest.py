@@ -9,7 +9,7 @@ from appliance.web.services import KEY
 from tests.web.box import Box, make_box
 
 
-@pytest.fixture()
+@pytest.fixture
 def box(tmp_path: Path) -> Iterator[Box]:
     box = make_box(tmp_path)
     yield box

@@ -62,7 +62,7 @@ def test_a_whole_life(box: Box) -> None:
 
 
 def told_moment(**fields: Any) -> dict[str, Any]:
-    blank = {"state": "running", "position": None, "step": None, "steps": None, "seconds_left": None,
+    blank: dict[str, Any] = {"state": "running", "position": None, "step": None, "steps": None, "seconds_left": None,
              "previews": [], "engine_alive": True}  # fmt: skip
     return blank | fields
 

@@ -37,7 +37,7 @@ def served(box: Box) -> Iterator[str]:
         thread.join(10)
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(box: Box) -> Iterator[openai.OpenAI]:
     with served(box) as url, Painter(box.engine, pace=0.001).at_work(), open_client(url) as client:
         yield client
@@ -48,8 +48,9 @@ def open_client(url: str) -> openai.OpenAI:
 
 
 def test_the_real_client_gets_a_picture(client: openai.OpenAI) -> None:
-    answer = client.images.generate(prompt="a red apple", response_format="b64_json", size="192x128")  # type: ignore[call-overload]
-    picture = base64.b64decode(answer.data[0].b64_json)
+    answer = client.images.generate(prompt="a red apple", response_format="b64_json", size="192x128")
+    assert answer.data is not None
+    picture = base64.b64decode(answer.data[0].b64_json or "")
     assert picture.startswith(b"\x89PNG")
     assert answer.created > 1_700_000_000
     assert answer.data[0].url is None

@@ -26,6 +26,7 @@ from appliance.web.server import Address
 from tests.web.box import manifest
 
 MEMORY = 80 << 20
+POST = "POST /v1/jobs HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\n"
 
 
 @dataclass
@@ -122,8 +123,7 @@ def test_all_its_processes_together_stay_small(server: Running) -> None:
 
 def test_a_large_body_is_refused_before_it_is_sent(server: Running) -> None:
     with server.connect() as client:
-        head = "POST /v1/jobs HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\nContent-Length: 10485760\r\n\r\n"
-        client.sendall(head.encode() + b'{"prompt": "')
+        client.sendall(f"{POST}Content-Length: {10 << 20}\r\n\r\n".encode() + b'{"prompt": "')
         client.settimeout(4)
         answer = b""
         while piece := client.recv(4096):
@@ -134,8 +134,7 @@ def test_a_large_body_is_refused_before_it_is_sent(server: Running) -> None:
 
 def test_a_chunked_body_without_end_is_cut_off(server: Running) -> None:
     with server.connect() as client:
-        head = "POST /v1/jobs HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-        client.sendall(head.encode())
+        client.sendall(f"{POST}Transfer-Encoding: chunked\r\n\r\n".encode())
         piece = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
         for _ in range(4):
             client.sendall(piece)

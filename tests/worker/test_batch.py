@@ -49,7 +49,9 @@ def test_everyone_is_served_within_as_many_turns_as_there_are_pictures(crowd: li
     now = 10
     for _ in range(len(crowd)):
         now += 1
-        named = [_Named(picture.shape, picture.rows, max(picture.served, served[i]), i) for i, picture in enumerate(crowd)]
+        named = [
+            _Named(picture.shape, picture.rows, max(picture.served, served[i]), i) for i, picture in enumerate(crowd)
+        ]
         for picture in choose(named, limit):
             served[picture.name] = now
     assert all(served.values())

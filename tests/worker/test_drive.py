@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from appliance.errors import EngineFault, LeaseLost, NoRoom
+from appliance.errors import EngineFault, LeaseLost, NoRoom, Unavailable
 from appliance.job import JobState
 from appliance.pipeline.denoise import Feeds
 from appliance.pipeline.text_to_image import TextToImage
@@ -257,6 +257,41 @@ def test_a_full_disk_waits_and_loses_nothing(box: Box, monkeypatch: pytest.Monke
     finish(driver)
     assert box.journal.job(job_id).state is JobState.FINISHED
     assert driver.note is None
+
+
+def test_pictures_of_a_job_cancelled_while_the_disk_was_full_do_not_stay(
+    box: Box, monkeypatch: pytest.MonkeyPatch, finish: Finish
+) -> None:
+    job_id = box.submit(steps=1, count=2)
+    driver = box.driver()
+    save = box.store.save
+
+    def full_after_one(image_id: str, png: bytes) -> None:
+        save(image_id, png)
+        raise NoRoom("The picture could not be stored: make room on the disk.")
+
+    monkeypatch.setattr(box.store, "save", full_after_one)
+    driver.turn()
+    box.journal.cancel(job_id)
+    finish(driver)
+    assert box.journal.job(job_id).state is JobState.CANCELLED
+    assert list((box.folder / "images").rglob("*.png")) == []
+
+
+def test_a_busy_journal_is_asked_again(box: Box, monkeypatch: pytest.MonkeyPatch, finish: Finish) -> None:
+    job_id = box.submit(steps=2)
+    driver = box.driver()
+    claim = box.journal.claim
+
+    def busy(session: str) -> None:
+        raise Unavailable("The journal is busy: try again.")
+
+    monkeypatch.setattr(box.journal, "claim", busy)
+    assert driver.turn() is False
+    monkeypatch.setattr(box.journal, "claim", claim)
+    box.clock.now += RETRY_EVERY
+    finish(driver)
+    assert box.journal.job(job_id).state is JobState.FINISHED
 
 
 def test_the_png_tells_how_it_was_made(box: Box, finish: Finish) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from appliance import config
 from appliance.errors import EngineFault, Unavailable
 from appliance.job import JobState
+from appliance.journal import Journal
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.progress import Board, board_folder, engine_alive
 from appliance.request import GenerationRequest, Offer
@@ -41,9 +42,8 @@ def test_only_one_engine_may_work_on_a_data_dir(tmp_path: Path) -> None:
 
 def test_an_engine_asked_to_stop_gives_its_jobs_back(settings: config.Settings, tiny_offer: Offer) -> None:
     engine = EngineProcess(settings)
-    journal = engine._journal
+    journal = Journal(settings.journal_path, reserve=0)
     job, _ = journal.submit(GenerationRequest.of({"prompt": "a", "steps": 9}, tiny_offer))
-    assert engine._driver is not None
     engine._driver.turn()
     assert journal.job(job.id).state is JobState.RUNNING
     engine.ask_to_stop()

@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 WORDS = ["a", "red", "green", "apple", "dog", "on", "the", "mountain"]
 LENGTH = 12
 
 
+@pytest.fixture(scope="session")
+def flow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Never to be changed: take `copy_of_flow` for that."""
+    with quiet():
+        return make_flow_folder(tmp_path_factory.mktemp("flow") / "tiny flow")
+
+
+@pytest.fixture(scope="session")
+def epsilon_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with quiet():
+        return make_epsilon_folder(tmp_path_factory.mktemp("epsilon") / "tiny epsilon")
+
+
+@pytest.fixture
+def copy_of_flow(flow_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(flow_folder, tmp_path / "folder"))
+
+
+@pytest.fixture
+def say() -> Callable[[str], None]:
+    return lambda line: None
+
+
+def library() -> Any:
+    """diffusers, whose functions carry no types."""
+    import diffusers
+
+    return diffusers
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The libraries warn of things that do not concern us, and warnings are errors here."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
 def make_flow_folder(folder: Path) -> Path:
     """AutoencoderTiny (8 x down, 4 channels), two UNet levels, flow matching, a card."""
     import torch
-    from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler
+
+    diffusers = library()
 
     torch.manual_seed(0)
-    vae = AutoencoderTiny(
+    vae = diffusers.AutoencoderTiny(
         latent_channels=4,
         encoder_block_out_channels=(8, 8, 8, 8),
         decoder_block_out_channels=(8, 8, 8, 8),
         num_encoder_blocks=(1, 1, 1, 1),
         num_decoder_blocks=(1, 1, 1, 1),
     )
-    _save(folder, vae, FlowMatchEulerDiscreteScheduler(shift=2.0), channels=(16, 32))
+    _save(folder, vae, diffusers.FlowMatchEulerDiscreteScheduler(shift=2.0), channels=(16, 32))
     card = {
         "name": "tiny-flow",
         "version": "3",
@@ -41,10 +87,11 @@ def make_flow_folder(folder: Path) -> Path:
 def make_epsilon_folder(folder: Path) -> Path:
     """AutoencoderKL (2 x down), one UNet level, epsilon prediction, no card, CLIP's two tokenizer files."""
     import torch
-    from diffusers import AutoencoderKL, PNDMScheduler
+
+    diffusers = library()
 
     torch.manual_seed(1)
-    vae = AutoencoderKL(
+    vae = diffusers.AutoencoderKL(
         latent_channels=4,
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -52,7 +99,7 @@ def make_epsilon_folder(folder: Path) -> Path:
         norm_num_groups=4,
         sample_size=32,
     )
-    scheduler = PNDMScheduler(
+    scheduler = diffusers.PNDMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, skip_prk_steps=True
     )
     _save(folder, vae, scheduler, channels=(16,))
@@ -62,11 +109,10 @@ def make_epsilon_folder(folder: Path) -> Path:
 
 def _save(folder: Path, vae: Any, scheduler: Any, channels: tuple[int, ...]) -> None:
     """Write the folder as save_pretrained does."""
-    from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    lower = len(channels) - 1
-    unet = UNet2DConditionModel(
+    diffusers, lower = library(), len(channels) - 1
+    unet = diffusers.UNet2DConditionModel(
         sample_size=8,
         layers_per_block=1,
         block_out_channels=channels,

@@ -1,0 +1,106 @@
+"""`python -m appliance.bench.stopwatch FILE [options of serve]`: the engine process with a stopwatch on its networks.
+
+It is the real engine but for one thing: each call of a network adds a line of json to FILE. So the networks' own time
+is known for the very picture whose whole time a client measured, however busy the machine is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from appliance import config
+from appliance.bench import memory
+from appliance.engines import Engine, Network, Tensors
+from appliance.engines.onnxruntime import OnnxRuntime
+from appliance.errors import EnsuenoError
+from appliance.options import serve_options
+from appliance.pipeline.manifest import Bundle
+from appliance.worker.process import run
+
+
+class Call(BaseModel):
+    """One call of a network, or its loading: CLOCK_MONOTONIC seconds, and by how many MiB the process grew."""
+
+    model_config = ConfigDict(frozen=True)
+
+    network: str
+    loading: bool
+    began: float
+    ended: float
+    grown: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+class StopwatchEngine:
+    """An engine whose networks tell a file of every call."""
+
+    def __init__(self, engine: Engine, file: IO[str]) -> None:
+        self.name = engine.name
+        self._engine = engine
+        self._file = file
+
+    def load(self, bundle: Bundle, component: str) -> Network:
+        """Load as the engine does, and tell how long it took."""
+        before, began = memory.resident(), time.monotonic()
+        network = self._engine.load(bundle, component)
+        tell(self._file, component, True, began, before)
+        return StopwatchNetwork(network, component, self._file)
+
+
+class StopwatchNetwork:
+    """A network that tells of every call."""
+
+    def __init__(self, network: Network, name: str, file: IO[str]) -> None:
+        self._network = network
+        self._name = name
+        self._file = file
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Run as the network does, and tell how long it took."""
+        before, began = memory.resident(), time.monotonic()
+        outputs = self._network.run(feeds)
+        tell(self._file, self._name, False, began, before)
+        return outputs
+
+    def close(self) -> None:
+        self._network.close()
+
+
+def tell(file: IO[str], network: str, loading: bool, began: float, before: float) -> None:
+    """Add the line of a call that ends now; what telling costs counts as the service's own cost."""
+    ended = time.monotonic()
+    call = {"network": network, "loading": loading, "began": began, "ended": ended, "grown": memory.resident() - before}
+    file.write(json.dumps(call) + "\n")
+    file.flush()
+
+
+def heard(path: Path) -> list[Call]:
+    """All calls so far."""
+    return [Call.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def main() -> int:
+    """The engine's whole life, as `python -m appliance.worker`."""
+    try:
+        options, file = serve_options("python -m appliance.bench.stopwatch", sys.argv[2:])
+        settings = config.load(options, file)
+        with Path(sys.argv[1]).open("a", encoding="utf-8") as told:
+            run(settings, StopwatchEngine(OnnxRuntime(settings.threads), told))
+    except EnsuenoError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

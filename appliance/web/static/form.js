@@ -1,0 +1,143 @@
+// The one field, the one button, and the settings behind them.
+
+import { $, announce, make } from "./make.js";
+import { language, locale, say } from "./words.js";
+
+const MOST_SEED = 2 ** 32 - 1;
+const prompt = $("prompt");
+let offer = null;
+
+/** Fill the settings with what the box offers. */
+export function open(found) {
+  offer = found;
+  choices("sizes", "size", offer.sizes, sizeLabel);
+  const counts = Array.from({ length: Math.min(offer.max_count, 4) }, (_, index) => String(index + 1));
+  choices("counts", "count", counts, (count) => [count]);
+  slider("steps", offer.steps);
+  slider("guidance", offer.guidance);
+  $("scheduler").replaceChildren(...offer.schedulers.map((name) => make("option", { value: name }, name)));
+  $("scheduler-field").hidden = offer.schedulers.length < 2;
+  examples(offer.examples[language] ?? offer.examples.en ?? []);
+  reset();
+}
+
+/** What is asked for, or a sentence why not. */
+export function read() {
+  const seed = $("seed").value.trim();
+  if (!prompt.value.trim()) throw new RangeError(say("empty_prompt"));
+  if (seed && !(/^\d{1,10}$/.test(seed) && Number(seed) <= MOST_SEED)) throw new RangeError(say("bad_seed"));
+  const fields = { prompt: prompt.value, locale: locale() };
+  if (seed) fields.seed = Number(seed);
+  if ($("negative").value.trim()) fields.negative_prompt = $("negative").value;
+  if (offer === null) return fields;
+  return {
+    ...fields,
+    size: chosen("size"),
+    count: Number(chosen("count")),
+    steps: Number($("steps").value),
+    guidance: Number($("guidance").value),
+    scheduler: $("scheduler").value,
+  };
+}
+
+/** Put an earlier request back into the form with its seed kept, ready for other words. */
+export function keep(request, seed) {
+  prompt.value = request.prompt;
+  grow();
+  $("negative").value = request.negative_prompt;
+  choose("size", `${request.width}x${request.height}`);
+  choose("count", "1");
+  set("steps", request.steps);
+  set("guidance", request.guidance);
+  $("scheduler").value = request.scheduler;
+  $("seed").value = String(seed);
+  pin();
+  announce(say("pin_said"));
+  prompt.focus();
+  prompt.setSelectionRange(prompt.value.length, prompt.value.length);
+}
+
+function reset() {
+  choose("size", offer.sizes[0]);
+  choose("count", "1");
+  set("steps", offer.steps.default);
+  set("guidance", offer.guidance.default);
+  $("scheduler").value = offer.schedulers[0];
+  $("negative").value = "";
+  $("seed").value = "";
+  pin();
+}
+
+function examples(prompts) {
+  $("examples").replaceChildren(
+    ...prompts.map((text) =>
+      make("li", {}, make("button", { type: "button", class: "chip", dir: "auto", click: () => use(text) }, text))),
+  );
+  $("try").hidden = prompts.length === 0;
+}
+
+function use(text) {
+  prompt.value = text;
+  grow();
+  $("form").requestSubmit();
+}
+
+function choices(fieldset, name, values, label) {
+  const made = values.map((value) =>
+    make("label", { class: "choice" }, make("input", { type: "radio", name, value }), make("span", {}, ...label(value))));
+  $(fieldset).querySelector(".choices").replaceChildren(...made);
+  $(fieldset).hidden = values.length < 2;
+}
+
+function sizeLabel(size) {
+  const [width, height] = size.split("x").map(Number);
+  const shape = width === height ? "square" : width > height ? "wide" : "tall";
+  return [make("i", { class: `shape ${shape}` }), `${say(shape)} `, make("small", {}, `${width} × ${height}`)];
+}
+
+function slider(id, range) {
+  Object.assign($(id), { min: range.minimum, max: range.maximum });
+  $(id).addEventListener("input", () => set(id, $(id).value));
+  $(`${id}-field`).hidden = range.minimum === range.maximum;
+}
+
+function set(id, value) {
+  $(id).value = value;
+  $(`${id}-out`).value = value;
+}
+
+const radios = (name) => [...document.getElementsByName(name)];
+const chosen = (name) => radios(name).find((radio) => radio.checked)?.value;
+
+function choose(name, value) {
+  for (const radio of radios(name)) radio.checked = radio.value === value;
+}
+
+function pin() {
+  const seed = $("seed").value.trim();
+  const button = $("pin");
+  button.hidden = !seed;
+  button.textContent = seed ? `${say("pinned", { seed })} ×` : "";
+  button.setAttribute("aria-label", say("unpin", { seed }));
+}
+
+/** The field grows with what is written in it. */
+function grow() {
+  prompt.style.height = "auto";
+  prompt.style.height = `${prompt.scrollHeight}px`;
+}
+
+prompt.addEventListener("input", grow);
+prompt.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    $("form").requestSubmit();
+  }
+});
+$("seed").addEventListener("input", pin);
+$("reset").addEventListener("click", () => offer && reset());
+$("pin").addEventListener("click", () => {
+  $("seed").value = "";
+  pin();
+  prompt.focus();
+});

@@ -1,0 +1,70 @@
+"""OpenVINO's runtime on the bundle's ONNX files, the loop written by hand, each network at the very shape it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from appliance.pipeline.manifest import Bundle
+from benchmarks.plain_onnxruntime import sigmas_of, to_pixels, tokenize
+from benchmarks.player import Array, Wish, wish_for
+
+FLOAT32 = "f32"
+
+
+class OpenVino:
+    """Compiled for latency; `precision` is the inference precision hint."""
+
+    def __init__(self, bundle: Bundle, threads: int, precision: str) -> None:
+        self._bundle = bundle
+        self._settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+        }
+        shape = wish_for(bundle, 0).noise.shape
+        length, width = bundle.manifest.components["unet"].input("encoder_hidden_states").shape[1:]
+        self._text_encoder = self._compiled("text_encoder", {"input_ids": [2, int(length)]})
+        self._unet = self._compiled(
+            "unet",
+            {"sample": [2, *shape], "timestep": [2], "encoder_hidden_states": [2, int(length), int(width)]},
+        )
+        self._vae = self._compiled("vae_decoder", {"latents": [1, *shape]})
+        self._tokenizer = Tokenizer.from_file(str(bundle.folder / "tokenizer" / "tokenizer.json"))
+        self._tokenizer.no_padding()
+
+    def _compiled(self, name: str, shapes: dict[str, list[int]]) -> Any:
+        core: Any = ov.Core()
+        model = core.read_model(str(self._bundle.folder / "onnx" / f"{name}.onnx"))
+        model.reshape(shapes)
+        return core.compile_model(model, "CPU", self._settings).create_infer_request()
+
+    def unet(self, sample: Array, timestep: Array, embeds: Array) -> Array:
+        """One call, the rows of one picture."""
+        feeds = {"sample": sample, "timestep": timestep, "encoder_hidden_states": embeds}
+        noise_pred: Array = self._unet.infer(feeds, share_inputs=True)[0]
+        return noise_pred.copy()
+
+    def picture(self, wish: Wish) -> tuple[Array, NDArray[np.uint8]]:
+        """Both texts in one call, then the loop."""
+        ids = tokenize(self._tokenizer, self._bundle, ["", wish.prompt])
+        embeds = self._text_encoder.infer({"input_ids": ids})[0].copy()
+        latents = wish.noise[None]
+        sigmas = sigmas_of(wish.steps)
+        for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+            timestep = np.full(2, sigma * 1000, dtype=np.float32)
+            uncond, text = self.unet(np.concatenate([latents, latents]), timestep, embeds)
+            latents = latents + (following - sigma) * (uncond + wish.guidance * (text - uncond))
+        settings = self._bundle.manifest.latents
+        unscaled = (latents / settings.scaling_factor + settings.shift_factor).astype(np.float32)
+        image = self._vae.infer({"latents": unscaled})[0]
+        return latents[0], to_pixels(image[0])
+
+
+def load(bundle: Bundle, threads: int) -> OpenVino:
+    """In the others' precision."""
+    return OpenVino(bundle, threads, FLOAT32)

@@ -1,0 +1,196 @@
+"""All peers in one run, turn by turn: A B C A B C …, so that whatever else the machine does meets everybody.
+
+Each plays in a process of its own (see `player`); while one plays the others wait for their line.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.bench import machine
+from appliance.errors import BadInput
+from appliance.pipeline.manifest import Bundle
+from benchmarks.player import OURS, PEERS
+
+CALLS = 5  # UNet calls in one turn; the turn's figure is their median
+AGAINST_FASTEST = 0.97
+AGAINST_DIFFUSERS = 1.5
+_REFERENCE = "diffusers"
+_NOT_EQUAL = ("openvino-bf16",)  # shown, but not in the others' precision
+_LIBRARIES = ("torch", "diffusers", "onnxruntime", "openvino", "openvino-genai", "numpy")
+
+
+class Seat:
+    """A peer's process; `order` waits for its answer. `refused` says why it cannot play, None when it can."""
+
+    def __init__(self, name: str, bundle: Path, threads: int) -> None:
+        self.name = name
+        command = [sys.executable, "-m", "benchmarks.player", name, str(bundle), str(threads)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.refused: str | None = self._answer().get("refused")
+
+    def __enter__(self) -> Seat:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.communicate()
+
+    def order(self, do: str, **details: Any) -> dict[str, Any]:
+        """Have it do something and wait."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **details}) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"refused": "its process ended without a word"}
+        return answer
+
+
+def compare(folder: Path, threads: int, repeat: int, only: Sequence[str] | None = None) -> dict[str, Any]:
+    """Times, ratios and agreement of all peers that can play. Raises `BadInput`, `BadBundle`."""
+    bundle = Bundle.open(folder)
+    names = _chosen(bundle, repeat, only)
+    where = machine.describe(threads) | {"libraries": _versions()}
+    with ExitStack() as table:
+        seats = [table.enter_context(Seat(name, folder.resolve(), threads)) for name in names]
+        playing = [seat for seat in seats if seat.refused is None]
+        unet, picture = _rounds(playing, repeat)
+        shown = {seat.name: _shown(seat) for seat in playing}
+    return {
+        "machine": where,
+        "bundle": f"{bundle.manifest.name} {bundle.manifest.version}",
+        "repeat": repeat,
+        "unet": _table(unet),
+        "picture": _table(picture),
+        "agreement": {name: _agreement(shown[name], shown.get(_REFERENCE, {})) for name in shown},
+        "refused": {seat.name: seat.refused for seat in seats if seat.refused is not None},
+    }
+
+
+def _chosen(bundle: Bundle, repeat: int, only: Sequence[str] | None) -> list[str]:
+    if repeat < 1:
+        raise BadInput(f"repeat must be 1 or more, not {repeat}.")
+    unknown = set(only or ()) - PEERS.keys()
+    if unknown:
+        raise BadInput(f"There is no peer {sorted(unknown)[0][:40]}: choose among {', '.join(PEERS)}.")
+    scheduler = bundle.manifest.scheduler
+    if scheduler.allowed[0] != "flow_match_euler" or scheduler.shift != 1.0 or scheduler.timestep_spacing == "trailing":
+        raise BadInput("The peers' loops are written for flow matching without shift: name such a bundle.")
+    return [name for name in PEERS if only is None or name in only or name == OURS]
+
+
+def _rounds(seats: Sequence[Seat], repeat: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of a UNet call and of a picture for each, one figure for each round; who begins moves on by one."""
+    unet: dict[str, list[float]] = {}
+    picture: dict[str, list[float]] = {}
+    for turn in range(repeat):
+        first = turn % max(1, len(seats))
+        for seat in [*seats[first:], *seats[:first]]:
+            calls = seat.order("unet", calls=CALLS)["seconds"]
+            if calls is not None:
+                unet.setdefault(seat.name, []).append(statistics.median(calls))
+            picture.setdefault(seat.name, []).append(seat.order("picture", seed=turn + 1)["seconds"])
+    return unet, picture
+
+
+def _table(runs: dict[str, list[float]]) -> dict[str, Any]:
+    """Median and spread of each, and what the design asks: ours against the fastest and against diffusers."""
+    rows = {
+        name: {"median": statistics.median(seconds), "low": min(seconds), "high": max(seconds), "runs": seconds}
+        for name, seconds in runs.items()
+    }
+    peers = [name for name in runs if name != OURS and name not in _NOT_EQUAL]
+    ratios = {name: _ratio(runs[name], runs[OURS]) for name in runs if name != OURS}
+    fastest = min(peers, key=lambda name: ratios[name]["median"], default=None)
+    return {
+        "rows": {name: rows[name] for name in PEERS if name in rows},
+        "ours_is_faster_by": ratios,
+        "against_fastest": None if fastest is None else _goal(fastest, ratios[fastest], AGAINST_FASTEST),
+        "against_diffusers": _goal(_REFERENCE, ratios[_REFERENCE], AGAINST_DIFFUSERS) if _REFERENCE in runs else None,
+    }
+
+
+def _ratio(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    """How many times faster ours was, round by round: two neighbours in time met the same machine."""
+    ratios = [their / our for their, our in zip(theirs, ours, strict=True)]
+    return {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+
+
+def _goal(peer: str, ratio: dict[str, float], goal: float) -> dict[str, Any]:
+    return {"peer": peer, "ratio": ratio["median"], "goal": goal, "met": ratio["median"] >= goal}
+
+
+def _shown(seat: Seat) -> dict[str, NDArray[Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        kept = seat.order("show", seed=1, folder=folder)["kept"]
+        return {name: np.load(Path(folder) / f"{name}.npy", allow_pickle=False) for name in kept}
+
+
+def _agreement(have: dict[str, NDArray[Any]], want: dict[str, NDArray[Any]]) -> dict[str, float]:
+    """Relative L2 error against diffusers, and pixels that differ by more than one level of 255."""
+    told = {
+        name: float(np.linalg.norm(have[name] - want[name]) / np.linalg.norm(want[name]))
+        for name in ("noise_pred", "latents")
+        if name in have and name in want
+    }
+    if "pixels" in have and "pixels" in want:
+        apart = np.abs(have["pixels"].astype(int) - want["pixels"].astype(int))
+        told |= {"pixels_differing": float((apart > 0).mean()), "largest_difference": float(apart.max())}
+    return told
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """Tables for people."""
+    libraries = ", ".join(f"{name} {version}" for name, version in result["machine"]["libraries"].items())
+    machine_line = result["machine"]["line"]
+    lines = [f"{result['bundle']} on {machine_line}, {result['machine']['date']}; {libraries}"]
+    lines += _section("one UNet call, one picture (2 rows)", result["unet"])
+    lines += _section("one whole picture, words to pixels", result["picture"])
+    lines += ["", "agreement with diffusers (relative L2; pixels that differ; largest difference of 255)"]
+    for name, told in result["agreement"].items():
+        figures = ", ".join(f"{key} {value:.2g}" for key, value in told.items())
+        lines.append(f"  {PEERS[name][1]:<26} {figures}")
+    lines += [f"  {PEERS[name][1]} did not play: {why}" for name, why in result["refused"].items()]
+    return "\n".join(lines)
+
+
+def _section(title: str, table: dict[str, Any]) -> Iterable[str]:
+    yield from ("", f"{title:<50} median   spread            Ensueño is faster by")
+    for name, row in table["rows"].items():
+        ratio = table["ours_is_faster_by"].get(name)
+        told = f"{ratio['median']:.2f} x ({ratio['low']:.2f} … {ratio['high']:.2f})" if ratio else ""
+        times = f"{row['median'] * 1e3:8.1f} ms {row['low'] * 1e3:8.1f} … {row['high'] * 1e3:<8.1f}"
+        yield f"  {PEERS[name][1]:<44} {times} {told}"
+    for goal in (table["against_fastest"], table["against_diffusers"]):
+        if goal is not None:
+            verdict = "met" if goal["met"] else "NOT MET"
+            yield f"  goal ≥ {goal['goal']} x {PEERS[goal['peer']][1]}: {goal['ratio']:.2f} x, {verdict}"

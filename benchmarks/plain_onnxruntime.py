@@ -1,0 +1,75 @@
+"""The script one would write by hand: three sessions and a loop of Euler steps, without a service in mind."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from appliance.pipeline.manifest import Bundle
+from benchmarks.player import Array, Wish
+
+
+def tokenize(tokenizer: Tokenizer, bundle: Bundle, texts: list[str]) -> NDArray[np.int32]:
+    """Begin, words, end, padding."""
+    settings = bundle.manifest.tokenizer
+    rows = []
+    for text in texts:
+        words = tokenizer.encode(text, add_special_tokens=False).ids[: settings.max_length - 2]
+        ids = [settings.bos_token_id, *words, settings.eos_token_id]
+        rows.append(ids + [settings.pad_token_id] * (settings.max_length - len(ids)))
+    return np.array(rows, dtype=np.int32)
+
+
+def sigmas_of(steps: int) -> Array:
+    """FlowMatchEuler's without shift: from 1 down to the smallest trained one, then 0."""
+    return np.append(np.linspace(1.0, 0.001, steps), 0.0).astype(np.float32)
+
+
+def to_pixels(image: Array) -> NDArray[np.uint8]:
+    """[-1, 1], channels first, to 0 … 255, channels last."""
+    pixels: NDArray[np.uint8] = (image.transpose(1, 2, 0) * 127.5 + 127.5).clip(0, 255).round().astype(np.uint8)
+    return pixels
+
+
+class PlainOnnxRuntime:
+    """Default options but for the number of threads."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        onnx = bundle.folder / "onnx"
+        providers = ["CPUExecutionProvider"]
+        self._text_encoder = ort.InferenceSession(str(onnx / "text_encoder.onnx"), options, providers=providers)
+        self._unet = ort.InferenceSession(str(onnx / "unet.onnx"), options, providers=providers)
+        self._vae = ort.InferenceSession(str(onnx / "vae_decoder.onnx"), options, providers=providers)
+        self._tokenizer = Tokenizer.from_file(str(bundle.folder / "tokenizer" / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        self._bundle = bundle
+
+    def unet(self, sample: Array, timestep: Array, embeds: Array) -> Array:
+        """One call, the rows of one picture."""
+        feeds = {"sample": sample, "timestep": timestep, "encoder_hidden_states": embeds}
+        noise_pred: Array = self._unet.run(None, feeds)[0]
+        return noise_pred
+
+    def picture(self, wish: Wish) -> tuple[Array, NDArray[np.uint8]]:
+        """Both texts in one call, then the loop."""
+        ids = tokenize(self._tokenizer, self._bundle, ["", wish.prompt])
+        embeds = self._text_encoder.run(None, {"input_ids": ids})[0]
+        latents = wish.noise[None]
+        sigmas = sigmas_of(wish.steps)
+        for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+            timestep = np.full(2, sigma * 1000, dtype=np.float32)
+            uncond, text = self.unet(np.concatenate([latents, latents]), timestep, embeds)
+            latents = latents + (following - sigma) * (uncond + wish.guidance * (text - uncond))
+        settings = self._bundle.manifest.latents
+        unscaled = latents / settings.scaling_factor + settings.shift_factor
+        image = self._vae.run(None, {"latents": unscaled.astype(np.float32)})[0]
+        return latents[0], to_pixels(image[0])
+
+
+def load(bundle: Bundle, threads: int) -> PlainOnnxRuntime:
+    """Three sessions."""
+    return PlainOnnxRuntime(bundle, threads)

@@ -1,0 +1,265 @@
+"""One export of a flow model (AutoencoderTiny, float16) and everything that must hold of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from appliance.engines.onnxruntime import OnnxRuntime
+from appliance.errors import BadBundle
+from appliance.pipeline.manifest import Bundle
+from appliance.pipeline.text_to_image import TextToImage
+from appliance.request import GenerationRequest
+from engine_build import onnx_export, parity
+from engine_build.__main__ import main
+from engine_build.components import Axis, Network, declared
+from engine_build.source import Source
+from engine_build.tensor_file import read_header
+
+NETWORKS = ("text_encoder", "unet", "vae_decoder")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def exported(flow_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """(bundle, report), by the command in a process of its own."""
+    out = tmp_path_factory.mktemp("bundles") / "tiny"
+    return out, run_export(flow_folder, out)
+
+
+def run_export(folder: Path, out: Path, *options: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "engine_build", "export", str(folder), "--out", str(out), "--json", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+@pytest.fixture(scope="module")
+def bundle(exported: tuple[Path, dict[str, Any]]) -> Path:
+    """Never to be changed: take `copy` for that."""
+    return exported[0]
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "copy", symlinks=True))
+
+
+def networks(folder: Path) -> dict[str, Network]:
+    return {network.name: network for network in declared("sd", Source.open(folder))}
+
+
+def reference(network: Network, folder: Path) -> parity.Reference:
+    """What torch says of the weights that a bundle's source folder links to."""
+    with onnx_export.quiet():
+        answers = onnx_export.outputs(onnx_export.load(Source.open(folder), network), network)
+    return parity.Reference(answers, answers)
+
+
+def test_the_manifest_says_what_the_folder_and_its_card_say(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    assert (manifest.name, manifest.version, manifest.licence) == ("tiny-flow", "3", "CC0-1.0")
+    assert manifest.sizes == [[64, 64], [96, 64]]
+    assert (manifest.defaults.steps, manifest.defaults.guidance) == (4, 3.0)
+    assert (manifest.latents.channels, manifest.latents.scale) == (4, 8)
+    assert (manifest.scheduler.prediction_type, manifest.scheduler.shift) == ("flow", 2.0)
+    assert manifest.components["unet"].inputs[0].shape == ["batch", 4, "2*h", "2*w"]
+    assert manifest.components["vae_decoder"].outputs[0].shape == ["batch", 3, "8*h", "8*w"]
+    assert manifest.preview is not None
+    assert "source" not in {Path(name).parts[0] for name in manifest.files}
+
+
+def test_verify_accepts_it_without_torch(bundle: Path) -> None:
+    code = (
+        "import sys; from engine_build.__main__ import main; status = main(sys.argv[1:]);"
+        "print({'torch', 'onnx', 'diffusers'} & set(sys.modules)); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, "verify", str(bundle), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '"ok": true' in done.stdout
+    assert done.stdout.endswith("set()\n")
+
+
+def test_every_network_answers_as_torch_does(exported: tuple[Path, dict[str, Any]]) -> None:
+    for report in exported[1]["components"]:
+        assert report["error"] <= 1e-5
+        assert 0 < report["error_from_original"] < 1e-2
+        assert sorted(shape[0] for shape in report["shapes"]) == [1, 2, 3]
+
+
+def test_weights_are_stored_once_under_their_own_names(bundle: Path) -> None:
+    for name in NETWORKS:
+        stored = read_header(bundle / f"onnx/{name}.safetensors")
+        graph = onnx.load(str(bundle / f"onnx/{name}.onnx"), load_external_data=False).graph
+        outside = [tensor for tensor in graph.initializer if tensor.external_data]
+        for tensor in outside:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            home = stored[tensor.name.partition(":")[0]]
+            assert place["location"] == f"{name}.safetensors"
+            assert (int(place["offset"]), int(place["length"])) == (home.offset, home.length)
+        inside = [tensor for tensor in graph.initializer if not tensor.external_data]
+        assert sum(len(tensor.raw_data) for tensor in inside) < 1024
+        assert len(outside) > len(inside)
+        assert all(tensor.dtype == "F16" for tensor in stored.values())
+
+
+def test_the_graph_tells_nothing_of_the_machine_that_made_it(bundle: Path) -> None:
+    for name in NETWORKS:
+        model = onnx.load(str(bundle / f"onnx/{name}.onnx"), load_external_data=False)
+        assert not model.metadata_props
+        assert not model.graph.value_info
+        assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+        assert b"site-packages" not in (bundle / f"onnx/{name}.onnx").read_bytes()
+
+
+def test_diffusers_loads_the_source_folder(bundle: Path, flow_folder: Path) -> None:
+    with onnx_export.quiet():
+        import diffusers
+
+        library: Any = diffusers
+        pipelines = [
+            library.StableDiffusionPipeline.from_pretrained(str(folder), local_files_only=True)
+            for folder in (flow_folder, bundle / "source")
+        ]
+    for part in ("text_encoder", "unet", "vae"):
+        before, after = (getattr(pipeline, part).state_dict() for pipeline in pipelines)
+        assert before.keys() == after.keys()
+        for name, tensor in before.items():
+            assert (after[name] == tensor.half().float()).all(), f"{part} {name}"
+    assert any(name.startswith("encoder.") for name in pipelines[1].vae.state_dict())
+    assert pipelines[1].tokenizer("a red dog").input_ids == pipelines[0].tokenizer("a red dog").input_ids
+
+
+def test_a_picture_comes_out(bundle: Path) -> None:
+    pipeline = TextToImage.load(Bundle.open(bundle))
+    offer = pipeline.bundle.manifest.offer()
+    latents = []
+    for seed, words in ((1, "a red apple"), (1, "the dog"), (2, "a red apple")):
+        request = GenerationRequest.of({"prompt": words, "seed": seed, "width": 96, "height": 64}, offer)
+        *_, last = pipeline.denoise(request)
+        latents.append(last.latents)
+        assert pipeline.decode(last.latents).shape == (64, 96, 3)
+    assert not np.array_equal(latents[0], latents[1])
+    assert not np.array_equal(latents[0], latents[2])
+
+
+def test_a_second_export_from_the_bundles_own_source_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    """Weights that are float16 already round to themselves, so `source/` is as good as the first folder."""
+    again = tmp_path / "again"
+    run_export(bundle / "source", again)
+    names = sorted(path.relative_to(bundle) for path in bundle.rglob("*"))
+    assert names == sorted(path.relative_to(again) for path in again.rglob("*"))
+    for name in names:
+        if (bundle / name).is_symlink():
+            assert (bundle / name).readlink() == (again / name).readlink()
+        elif (bundle / name).is_file():
+            assert (bundle / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_a_corrupted_weight_fails_parity_and_verify(
+    copy: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = networks(bundle / "source")["unet"]
+    answers = reference(network, bundle / "source")
+    assert parity.check(network, OnnxRuntime().load(Bundle.open(copy), "unet"), answers).error < 1e-5
+
+    path = copy / network.weights
+    tensors = load_file(path)
+    tensors["conv_in.weight"] = tensors["conv_in.weight"] * np.float16(1.01)
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(BadBundle, match="does not compute what torch computes"):
+        parity.check(network, OnnxRuntime().load(Bundle.open(copy), "unet"), answers)
+
+    assert main(["verify", str(copy)]) == 2
+    assert "sha256 differs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spoil", ["fixed", "swapped", "renamed"])
+def test_a_dimension_that_is_not_as_declared_is_caught(spoil: str, copy: Path, bundle: Path) -> None:
+    network = networks(bundle / "source")["unet"]
+    path = copy / network.file
+    onnx_export.check_tensors(network, path)
+    model = onnx.load(str(path), load_external_data=False)
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    if spoil == "fixed":
+        dims[0].dim_value = 2
+    elif spoil == "swapped":
+        dims[2].dim_param, dims[3].dim_param = dims[3].dim_param, dims[2].dim_param
+    else:
+        model.graph.input[1].name = "t"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(BadBundle, match="must not be used"):
+        onnx_export.check_tensors(network, path)
+
+
+def test_a_network_that_fixes_a_dimension_is_not_exported(bundle: Path, tmp_path: Path) -> None:
+    """The text encoder with a body that only knows a batch of two, as a careless `chunk` would have it."""
+    import torch
+
+    class Careless(torch.nn.Module):
+        def __init__(self, model: Any) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            first, second = self.model(input_ids, return_dict=False)[0].chunk(2, 0)
+            return torch.cat([second, first])
+
+    source = Source.open(bundle / "source")
+    network = dataclasses.replace(networks(bundle / "source")["text_encoder"], wrap=Careless)
+    (tmp_path / "onnx").mkdir()
+    with onnx_export.quiet():
+        model = onnx_export.load(source, network)
+        with pytest.raises(Exception, match=r"must not be used|[Cc]onstraint"):
+            onnx_export.write(model, network, tmp_path, "float16")
+
+
+def test_a_bundle_is_replaced_and_a_failed_export_leaves_it(
+    copy: Path, copy_of_flow: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*ignored: object) -> None:
+        raise BadBundle("no parity")
+
+    before = (copy / "manifest.json").read_bytes()
+    monkeypatch.setattr(onnx_export, "write", fail)
+    assert main(["export", str(copy_of_flow), "--out", str(copy), "--version", "4"]) == 2
+    assert capsys.readouterr().err.endswith("no parity\n")
+    assert (copy / "manifest.json").read_bytes() == before
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["copy", "folder"]
+
+
+def test_a_link_that_leads_out_of_the_bundle_is_refused(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("x")
+    link = copy / "source/unet/diffusion_pytorch_model.safetensors"
+    link.unlink()
+    link.symlink_to(tmp_path / "elsewhere")
+    assert main(["verify", str(copy)]) == 2
+
+
+def test_axes_are_what_a_profile_needs(bundle: Path) -> None:
+    axes = networks(bundle / "source")["unet"].axes
+    assert axes["h"] == Axis("h", 2, 512)
+    assert axes["batch"].multiple == 1
+
+
+def test_missing_weights_are_refused(copy_of_flow: Path, tmp_path: Path, say: Callable[[str], None]) -> None:
+    path = copy_of_flow / "vae/diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    del tensors["decoder.layers.0.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    assert main(["export", str(copy_of_flow), "--out", str(tmp_path / "out")]) == 2

@@ -1,0 +1,84 @@
+"""The distribution's Chromium on a served box; its engine is a thread (see `Painter` for what that proves)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, ViewportSize
+
+from tests.web.box import Box, Painter
+
+CHROMIUM = "/usr/bin/chromium"
+QUIET = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1280, "height": 800}
+SOUGHT = "Failed to load resource"  # what the browser notes when a test makes the box refuse
+
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+
+
+def launch(playwright: Playwright) -> Browser:
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+
+
+@dataclass
+class Visit:
+    """One visitor: a page, the box behind it, and the thread that draws."""
+
+    page: Page
+    box: Box
+    painter: Painter
+    url: str
+    notes: list[str]
+
+    def come(self, path: str = "/") -> None:
+        """Open the page and wait until it has met the box."""
+        self.page.goto(self.url + path)
+        self.page.wait_for_selector("#examples .chip")
+
+    def dream(self, prompt: str) -> None:
+        self.page.fill("#prompt", prompt)
+        self.page.click("#go")
+
+    def state(self, state: str) -> None:
+        """Wait until the newest job on the stage is in that state."""
+        self.page.wait_for_selector(f".dream:first-child[data-state={state}]")
+
+    def drawn(self, count: int, **fields: Any) -> None:
+        """Pictures that are in the gallery already."""
+        for index in range(count):
+            self.box.client.post("/v1/jobs", json={"prompt": f"picture {index}"} | fields)
+            self.box.engine.draw()
+
+    def seeds(self) -> list[int]:
+        """Seeds of all jobs, the oldest first."""
+        rows = self.box.journal._db.execute("SELECT id FROM jobs ORDER BY seq")
+        seeds = [self.box.journal.job(row[0]).request.seed for row in rows]
+        return [seed for seed in seeds if seed is not None]
+
+
+@contextmanager
+def visit(browser: Browser, box: Box, url: str, painter: Painter, **context: Any) -> Iterator[Visit]:
+    """A fresh visitor; leaves only if the page broke no rule of its own: no script error, no CSP violation."""
+    settings = {"viewport": PHONE, "locale": "en-GB", "reduced_motion": "reduce"} | context
+    notes: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and SOUGHT not in message.text:
+            notes.append(message.text)
+
+    visitor = browser.new_context(**settings)
+    try:
+        page = visitor.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", note)
+        page.on("pageerror", lambda error: notes.append(str(error)))
+        yield Visit(page, box, painter, url, notes)
+    finally:
+        visitor.close()
+    assert notes == []
