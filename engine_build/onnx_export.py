@@ -115,12 +115,7 @@ def _export(model: Any, network: Network) -> Any:
     torch = _torch()
     feeds = network.feeds(network.example)
     args = tuple(torch.from_numpy(feeds[tensor.name]) for tensor in network.inputs)
-    dims = {
-        name: axis.multiple * torch.export.Dim(name, min=1, max=axis.high)
-        if axis.multiple > 1
-        else torch.export.Dim(name, min=1, max=axis.high)
-        for name, axis in network.axes.items()
-    }
+    dims = {name: _dim(axis) for name, axis in network.axes.items()}
     shapes = tuple(
         {index: dims[size.name] for index, size in enumerate(tensor.shape) if isinstance(size, Axis)}
         for tensor in network.inputs
@@ -132,6 +127,11 @@ def _export(model: Any, network: Network) -> Any:
             opset_version=OPSET, dynamo=True, dynamic_shapes=shapes, optimize=True, verbose=False,
         )  # fmt: skip
     return program.model
+
+
+def _dim(axis: Axis) -> Any:
+    dim = _torch().export.Dim(axis.name, min=1, max=axis.high)
+    return dim if axis.multiple == 1 else axis.multiple * dim
 
 
 def _strip(proto: Any, name: str) -> None:

@@ -30,6 +30,8 @@ def write(run: Run, folder: Path, out: Path) -> None:
         pipeline.save_pretrained(partial, safe_serialization=True)
         card = json.dumps(describe(run, pipeline, steps), ensure_ascii=False, indent=2)
         (partial / "ensueno.json").write_text(card + "\n", "utf-8")
+        for path in partial.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors makes files that only their maker can read
         os.rename(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

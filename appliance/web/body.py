@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from appliance.errors import BadInput
 
@@ -15,9 +15,12 @@ def read_json() -> dict[str, Any]:
     """The request's json object. Raises `BadInput`; a form post (which any web site can send) is refused."""
     if request.mimetype != "application/json":
         raise UnsupportedMediaType
+    data = request.get_data(cache=False)
+    if request.content_length is None and len(data) >= (request.max_content_length or 0):
+        raise RequestEntityTooLarge  # chunked: werkzeug stops at the limit and says nothing
     try:
         value = json.loads(
-            request.get_data(cache=False).decode("utf-8"),
+            data.decode("utf-8"),
             parse_constant=_no_constant,
             parse_float=_finite,
             object_pairs_hook=_no_duplicates,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel
 
 from appliance.job import JobState
+from appliance.web import client
 from appliance.web.answers import as_json
 from appliance.web.documented import documented
 from appliance.web.models import Moment
@@ -42,7 +44,8 @@ def stream(job_id: str) -> Response:
         return Response(mimetype="text/event-stream")
     box.seats.take()
     subscription = box.switchboard.subscribe(job_id)
-    response = Response(frames(box, subscription), mimetype="text/event-stream")
+    leaving = functools.partial(client.gone, request.environ)
+    response = Response(frames(box, subscription, leaving), mimetype="text/event-stream")
     response.call_on_close(subscription.close)
     response.call_on_close(box.seats.give_back)
     response.headers["Cache-Control"] = "no-store"
@@ -50,7 +53,7 @@ def stream(job_id: str) -> Response:
     return response
 
 
-def frames(box: Services, subscription: Subscription) -> Iterator[str]:
+def frames(box: Services, subscription: Subscription, gone: Callable[[], bool] = lambda: False) -> Iterator[str]:
     """The first state at once, then each change, a heartbeat while there is none, and the end.
 
     A heartbeat looks at the journal too, so a lost ring costs a moment and never the end.
@@ -59,7 +62,7 @@ def frames(box: Services, subscription: Subscription) -> Iterator[str]:
     shown: Moment | None = None
     woken = True
     last = time.monotonic() + box.settings.stream_life
-    while not subscription.closing and time.monotonic() < last:
+    while not subscription.closing and not gone() and time.monotonic() < last:
         job = box.journal.job(subscription.job_id)
         if job.state.ended:
             yield event("end", job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from training import data
+from training import data, stages
 from training.captions import Entry, Words
 from training.data import Dataset
 from training.run import Run, parse_run
@@ -21,7 +22,7 @@ THINGS = {"circle": "círculo", "square": "cuadrado", "cross": "cruz", "moon": "
 
 def tiny_table() -> dict[str, Any]:
     """The TOML table of the tiny run."""
-    stage = {"steps": 6, "batch": 4, "rate": 1e-3, "warmup": 2, "noise": 0.05, "shift": 1}
+    stage = {"steps": 4, "batch": 2, "rate": 1e-3, "warmup": 2, "noise": 0.05, "shift": 1}
     plain = {key: stage[key] for key in ("steps", "batch", "rate", "warmup")}
     return {
         "name": "tiny",
@@ -87,3 +88,18 @@ def folder(run: Run, dataset: Dataset, tmp_path: Path) -> Path:
     """A run's folder with its data."""
     data.save(dataset, run, [], tmp_path / "tiny" / "data")
     return tmp_path / "tiny"
+
+
+@pytest.fixture(scope="session")
+def trained_once(run: Run, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("trained") / "tiny"
+    data.save(dataset, run, [], path / "data")
+    for name in ("autoencoder", "diffusion", "decoder"):
+        assert stages.train(run, name, path, "cpu")
+    return path
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    """A run's folder with every stage trained, the test's own."""
+    return Path(shutil.copytree(trained_once, tmp_path / "tiny"))

@@ -141,6 +141,18 @@ def test_a_chunked_body_without_end_is_cut_off(server: Running) -> None:
         assert client.recv(4096).startswith(b"HTTP/1.1 413")
 
 
+def test_a_stream_whose_client_left_gives_its_thread_back(server: Running) -> None:
+    job = server.post("/v1/jobs", {"prompt": "a red apple"})
+    with server.connect() as stream:
+        stream.sendall(f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: box\r\n\r\n".encode())
+        assert b"200 OK" in stream.recv(4096)
+        assert b"appliance_watchers 1.0" in server.get("/metrics")[1]
+    last = time.monotonic() + 15
+    while b"appliance_watchers 0.0" not in server.get("/metrics")[1]:
+        assert time.monotonic() < last, "the stream is still held"
+        server.post("/v1/jobs", {"prompt": "somebody else's"})  # news, so that it looks up
+
+
 def test_stopping_ends_the_streams_and_is_quick(tmp_path: Path) -> None:
     with started(tmp_path) as running:
         job = running.post("/v1/jobs", {"prompt": "a red apple"})

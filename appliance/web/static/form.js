@@ -116,8 +116,8 @@ function choose(name, value) {
 function pin() {
   const seed = $("seed").value.trim();
   const button = $("pin");
-  button.hidden = !seed;
-  button.textContent = seed ? `${say("pinned", { seed })} ×` : "";
+  button.hidden = !/^\d+$/.test(seed);
+  button.textContent = button.hidden ? "" : `${say("pinned", { seed })} ×`;
   button.setAttribute("aria-label", say("unpin", { seed }));
 }
 

@@ -77,7 +77,7 @@ function refuse(card, error) {
 async function end(card, job) {
   memory.forget(card.id);
   if (job.state === "finished") {
-    const images = (await pictures(job)).toReversed().map(gallery.add).toReversed();
+    const images = (await pictures(job)).reverse().map(gallery.add).reverse();
     gallery.hold(images, true);
     card.finished(job, images);
     return settle();
