@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from engine_build.components import Axis, Network, declared
 from engine_build.source import Source
 from engine_build.tensor_file import read_header
 
+pytestmark = pytest.mark.timeout(900)  # an export is half a minute of work, longer beside a training run
 NETWORKS = ("text_encoder", "unet", "vae_decoder")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -257,9 +257,10 @@ def test_axes_are_what_a_profile_needs(bundle: Path) -> None:
     assert axes["batch"].multiple == 1
 
 
-def test_missing_weights_are_refused(copy_of_flow: Path, tmp_path: Path, say: Callable[[str], None]) -> None:
-    path = copy_of_flow / "vae/diffusion_pytorch_model.safetensors"
+def test_missing_weights_are_refused(copy_of_flow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copy_of_flow / "text_encoder/model.safetensors"
     tensors = load_file(path)
-    del tensors["decoder.layers.0.weight"]
+    del tensors["final_layer_norm.weight"]
     save_file(tensors, path, metadata={"format": "pt"})
     assert main(["export", str(copy_of_flow), "--out", str(tmp_path / "out")]) == 2
+    assert "no fitting weights for final_layer_norm.weight" in capsys.readouterr().err

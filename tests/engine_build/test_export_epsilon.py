@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from engine_build import bundle as builder
 from engine_build import onnx_export
 from engine_build.parity import relative_error
 from engine_build.source import Source
+
+pytestmark = pytest.mark.timeout(900)  # an export is half a minute of work, longer beside a training run
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_old_tokenizer_files_are_converted(exported: tuple[Path, dict[str, Any]]
         assert ours(words).token_ids[0].tolist() == want.input_ids
 
 
-def test_the_whole_way_agrees_with_diffusers(exported: tuple[Path, dict[str, Any]], say: Callable[[str], None]) -> None:
+def test_the_whole_way_agrees_with_diffusers(exported: tuple[Path, dict[str, Any]]) -> None:
     """Same words, noise, steps and guidance: relative L2 error of the final latents (facts/export.md's gate)."""
     pipeline = TextToImage.load(Bundle.open(exported[0]))
     fields = {"prompt": "a red dog", "negative_prompt": "cat", "seed": 5, "steps": 6, "scheduler": "euler"}
