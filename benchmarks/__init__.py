@@ -1,1 +1,1 @@
-"""Comparisons with other people's software, for a desk with torch and OpenVINO; `ensueno bench` is for the box itself."""
+"""Comparisons with other people's software, on a desk with torch and OpenVINO; the box has `ensueno bench`."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ CALLS = 5  # UNet calls in one turn; the turn's figure is their median
 AGAINST_FASTEST = 0.97
 AGAINST_DIFFUSERS = 1.5
 _REFERENCE = "diffusers"
-_NOT_EQUAL = ("openvino-bf16",)  # shown, but not in the others' precision
 _LIBRARIES = ("torch", "diffusers", "onnxruntime", "openvino", "openvino-genai", "numpy")
 
 
@@ -41,6 +40,7 @@ class Seat:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
+        self._orders, self._answers = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
         self.refused: str | None = self._answer().get("refused")
 
     def __enter__(self) -> Seat:
@@ -51,14 +51,12 @@ class Seat:
 
     def order(self, do: str, **details: Any) -> dict[str, Any]:
         """Have it do something and wait."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **details}) + "\n")
-        self._process.stdin.flush()
+        self._orders.write(json.dumps({"do": do, **details}) + "\n")
+        self._orders.flush()
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         answer: dict[str, Any] = json.loads(line) if line else {"refused": "its process ended without a word"}
         return answer
 
@@ -116,7 +114,7 @@ def _table(runs: dict[str, list[float]]) -> dict[str, Any]:
         name: {"median": statistics.median(seconds), "low": min(seconds), "high": max(seconds), "runs": seconds}
         for name, seconds in runs.items()
     }
-    peers = [name for name in runs if name != OURS and name not in _NOT_EQUAL]
+    peers = [name for name in runs if name != OURS and PEERS[name].same_precision]
     ratios = {name: _ratio(runs[name], runs[OURS]) for name in runs if name != OURS}
     fastest = min(peers, key=lambda name: ratios[name]["median"], default=None)
     return {
@@ -145,7 +143,7 @@ def _shown(seat: Seat) -> dict[str, NDArray[Any]]:
 
 def _agreement(have: dict[str, NDArray[Any]], want: dict[str, NDArray[Any]]) -> dict[str, float]:
     """Relative L2 error against diffusers, and pixels that differ by more than one level of 255."""
-    told = {
+    told: dict[str, float] = {
         name: float(np.linalg.norm(have[name] - want[name]) / np.linalg.norm(want[name]))
         for name in ("noise_pred", "latents")
         if name in have and name in want
@@ -178,8 +176,8 @@ def as_text(result: dict[str, Any]) -> str:
     lines += ["", "agreement with diffusers (relative L2; pixels that differ; largest difference of 255)"]
     for name, told in result["agreement"].items():
         figures = ", ".join(f"{key} {value:.2g}" for key, value in told.items())
-        lines.append(f"  {PEERS[name][1]:<26} {figures}")
-    lines += [f"  {PEERS[name][1]} did not play: {why}" for name, why in result["refused"].items()]
+        lines.append(f"  {PEERS[name].words:<26} {figures}")
+    lines += [f"  {PEERS[name].words} did not play: {why}" for name, why in result["refused"].items()]
     return "\n".join(lines)
 
 
@@ -189,8 +187,8 @@ def _section(title: str, table: dict[str, Any]) -> Iterable[str]:
         ratio = table["ours_is_faster_by"].get(name)
         told = f"{ratio['median']:.2f} x ({ratio['low']:.2f} … {ratio['high']:.2f})" if ratio else ""
         times = f"{row['median'] * 1e3:8.1f} ms {row['low'] * 1e3:8.1f} … {row['high'] * 1e3:<8.1f}"
-        yield f"  {PEERS[name][1]:<44} {times} {told}"
+        yield f"  {PEERS[name].words:<44} {times} {told}"
     for goal in (table["against_fastest"], table["against_diffusers"]):
         if goal is not None:
             verdict = "met" if goal["met"] else "NOT MET"
-            yield f"  goal ≥ {goal['goal']} x {PEERS[goal['peer']][1]}: {goal['ratio']:.2f} x, {verdict}"
+            yield f"  goal ≥ {goal['goal']} x {PEERS[goal['peer']].words}: {goal['ratio']:.2f} x, {verdict}"

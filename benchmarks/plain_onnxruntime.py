@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -60,7 +62,7 @@ class PlainOnnxRuntime:
         embeds = self._text_encoder.run(None, {"input_ids": ids})[0]
         latents = wish.noise[None]
         sigmas = sigmas_of(wish.steps)
-        for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+        for sigma, following in pairwise(sigmas):
             timestep = np.full(2, sigma * 1000, dtype=np.float32)
             uncond, text = self.unet(np.concatenate([latents, latents]), timestep, embeds)
             latents = latents + (following - sigma) * (uncond + wish.guidance * (text - uncond))

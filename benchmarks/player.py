@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,16 +24,30 @@ from appliance.request import GenerationRequest
 
 Array = NDArray[np.float32]
 
-# name → the module whose `load(bundle, threads)` gives a `Peer`, and what it is in words
-PEERS: dict[str, tuple[str, str]] = {
-    "ensueno": ("benchmarks.ours", "Ensueño"),
-    "onnxruntime": ("benchmarks.plain_onnxruntime", "plain ONNX Runtime"),
-    "diffusers": ("benchmarks.torch_diffusers", "diffusers (torch eager)"),
-    "openvino": ("benchmarks.openvino_runtime", "OpenVINO, float32"),
-    "openvino-bf16": ("benchmarks.openvino_runtime_bf16", "OpenVINO, bfloat16"),
-    "openvino-genai": ("benchmarks.openvino_genai", "OpenVINO GenAI, float32"),
-}
 OURS = "ensueno"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A peer: its name for people, the module whose `load(bundle, threads, **options)` gives a `Peer`."""
+
+    words: str
+    module: str
+    options: dict[str, Any] = field(default_factory=dict)
+    same_precision: bool = True
+
+
+PEERS = {
+    OURS: Entry("Ensueño", "benchmarks.ours"),
+    "onnxruntime": Entry("plain ONNX Runtime", "benchmarks.plain_onnxruntime"),
+    "diffusers": Entry("diffusers (torch eager)", "benchmarks.torch_diffusers"),
+    "openvino": Entry("OpenVINO", "benchmarks.openvino_runtime"),
+    "openvino-fixed": Entry("OpenVINO, shapes fixed", "benchmarks.openvino_runtime", {"fixed": True}),
+    "openvino-genai": Entry("OpenVINO GenAI", "benchmarks.openvino_genai"),
+    "openvino-bf16": Entry(
+        "OpenVINO, shapes fixed, bfloat16", "benchmarks.openvino_runtime", {"fixed": True, "precision": "bf16"}, False
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,9 @@ def main() -> int:
 
     try:
         bundle = Bundle.open(Path(folder))
-        player = Player(importlib.import_module(PEERS[name][0]).load(bundle, int(threads)), bundle)
+        entry = PEERS[name]
+        peer = importlib.import_module(entry.module).load(bundle, int(threads), **entry.options)
+        player = Player(peer, bundle)
         player.picture(0)
     except Exception as error:  # whatever another library raises is the finding
         answer({"refused": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[:400]})

@@ -6,6 +6,7 @@ matching has not), so its loop is written out: the same calls in the same order.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,9 @@ class Diffusers:
         weights: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
         self._tokenizer: Any = AutoTokenizer.from_pretrained(source / "tokenizer", local_files_only=True)
         self._text_encoder: Any = CLIPTextModel.from_pretrained(source / "text_encoder", dtype=torch.float32, **weights)
-        self._unet: Any = UNet2DConditionModel.from_pretrained(source / "unet", torch_dtype=torch.float32, **weights)
-        self._vae: Any = AutoencoderTiny.from_pretrained(source / "vae", torch_dtype=torch.float32, **weights)
-        self._scheduler: Any = FlowMatchEulerDiscreteScheduler.from_pretrained(source / "scheduler")
+        self._unet = _loaded(UNet2DConditionModel, source / "unet", torch_dtype=torch.float32, **weights)
+        self._vae = _loaded(AutoencoderTiny, source / "vae", torch_dtype=torch.float32, **weights)
+        self._scheduler = _loaded(FlowMatchEulerDiscreteScheduler, source / "scheduler")
         self._length = bundle.manifest.tokenizer.max_length
         for network in (self._text_encoder, self._unet, self._vae):
             network.eval()
@@ -58,6 +59,10 @@ class Diffusers:
         image = self._vae.decode(latents / self._vae.config.scaling_factor, return_dict=False)[0]
         pixels = ((image[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0) * 255).round().to(torch.uint8)
         return latents[0].numpy(), pixels.numpy()
+
+
+def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
+    return kind.from_pretrained(folder, **options)
 
 
 def load(bundle: Bundle, threads: int) -> Diffusers:
