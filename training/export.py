@@ -54,7 +54,7 @@ def assemble(run: Run, folder: Path) -> tuple[Any, int]:
         text_encoder=module["text_encoder"],
         unet=module["unet"],
         vae=vae,
-        scheduler=networks.scheduler(),
+        scheduler=networks.scheduler(run),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -66,9 +66,9 @@ def unet(run: Run) -> Any:
     )
 
 
-def scheduler() -> Any:
-    """Flow matching's Euler scheduler: sigma from 1 to 0, the UNet is told 1000·sigma, no shift."""
-    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0)  # type: ignore[no-untyped-call]
+def scheduler(run: Run) -> Any:
+    """Flow matching's Euler scheduler: sigma from 1 to 0, the UNet is told 1000·sigma."""
+    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=run.sample.shift)  # type: ignore[no-untyped-call]
 
 
 def parameter_count(module: nn.Module) -> int:

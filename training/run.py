@@ -108,6 +108,8 @@ class StageSettings:
     ema: float = 0.999
     noise: float = 0.0  # autoencoder stages: standard deviation of noise laid on the latents
     shift: int = 0  # autoencoder stages: pictures are moved by up to so many pixels
+    sigma_mean: float = 0.0  # diffusion: logit(sigma) is normal with this mean
+    sigma_spread: float = 1.0  # and this standard deviation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,7 @@ class SampleSettings:
 
     steps: int
     guidance: float
+    shift: float  # of the scheduler: above 1, more of the steps are spent near pure noise
     prompts: tuple[str, ...]
 
 

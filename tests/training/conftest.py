@@ -55,7 +55,7 @@ def tiny_table() -> dict[str, Any]:
         },
         "unet": {"widths": [16, 32], "attention": [False, True], "layers": 1, "heads": 2, "groups": 8},
         "stages": {"autoencoder": dict(stage), "diffusion": plain, "decoder": {**stage, "shift": 0}},
-        "sample": {"steps": 3, "guidance": 2.0, "prompts": ["a moon"]},
+        "sample": {"steps": 3, "guidance": 2.0, "shift": 3.0, "prompts": ["a moon"]},
     }
 
 
