@@ -10,8 +10,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
@@ -20,14 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.bench import machine
+from appliance.engines.onnxruntime import cores
 from appliance.errors import BadInput
 from appliance.pipeline.manifest import Bundle
-from benchmarks.player import OURS, PEERS
+from benchmarks.player import ENTRIES, OURS, PEERS, Entry
 
 CALLS = 5  # UNet calls in one turn; the turn's figure is their median
 AGAINST_FASTEST = 0.97
 AGAINST_DIFFUSERS = 1.5
-_REFERENCE = "diffusers"
+_DIFFUSERS = "diffusers"
+_REFERENCES = (_DIFFUSERS, "defaults", "onnxruntime", OURS)  # the first at the table
+_OTHER_WORK = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(10_000))"
 _LIBRARIES = ("torch", "diffusers", "onnxruntime", "openvino", "openvino-genai", "numpy")
 
 
@@ -61,37 +64,59 @@ class Seat:
         return answer
 
 
-def compare(folder: Path, threads: int, repeat: int, only: Sequence[str] | None = None) -> dict[str, Any]:
-    """Times, ratios and agreement of all peers that can play. Raises `BadInput`, `BadBundle`."""
+def compare(
+    folder: Path, threads: int, repeat: int, table: Mapping[str, Entry], *, only: Sequence[str] = (), busy: bool = False
+) -> dict[str, Any]:
+    """Times, ratios and agreement of all of `table` that can play; `busy` keeps every core at other work beside them.
+
+    Raises `BadInput`, `BadBundle`.
+    """
     bundle = Bundle.open(folder)
-    names = _chosen(bundle, repeat, only)
+    names = _chosen(bundle, repeat, table, only)
     where = machine.describe(threads) | {"libraries": _versions()}
-    with ExitStack() as table:
-        seats = [table.enter_context(Seat(name, folder.resolve(), threads)) for name in names]
+    with ExitStack() as room:
+        seats = [room.enter_context(Seat(name, folder.resolve(), threads)) for name in names]
+        if busy:
+            room.enter_context(other_work())
         playing = [seat for seat in seats if seat.refused is None]
         unet, picture = _rounds(playing, repeat)
         shown = {seat.name: _shown(seat) for seat in playing}
+    reference = next(name for name in _REFERENCES if name in shown)
     return {
         "machine": where,
         "bundle": f"{bundle.manifest.name} {bundle.manifest.version}",
         "repeat": repeat,
+        "busy": busy,
         "unet": _table(unet),
         "picture": _table(picture),
-        "agreement": {name: _agreement(shown[name], shown.get(_REFERENCE, {})) for name in shown},
+        "reference": reference,
+        "agreement": {name: _agreement(shown[name], shown[reference]) for name in shown if name != reference},
         "refused": {seat.name: seat.refused for seat in seats if seat.refused is not None},
     }
 
 
-def _chosen(bundle: Bundle, repeat: int, only: Sequence[str] | None) -> list[str]:
+@contextmanager
+def other_work() -> Iterator[None]:
+    """Somebody else who wants every core, for as long as the block lasts."""
+    processes = [subprocess.Popen([sys.executable, "-c", _OTHER_WORK]) for _ in range(cores())]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _chosen(bundle: Bundle, repeat: int, table: Mapping[str, Entry], only: Sequence[str]) -> list[str]:
     if repeat < 1:
         raise BadInput(f"repeat must be 1 or more, not {repeat}.")
-    unknown = set(only or ()) - PEERS.keys()
+    unknown = set(only) - table.keys()
     if unknown:
-        raise BadInput(f"There is no peer {sorted(unknown)[0][:40]}: choose among {', '.join(PEERS)}.")
+        raise BadInput(f"There is no peer {sorted(unknown)[0][:40]}: choose among {', '.join(table)}.")
     scheduler = bundle.manifest.scheduler
     if scheduler.allowed[0] != "flow_match_euler" or scheduler.shift != 1.0 or scheduler.timestep_spacing == "trailing":
         raise BadInput("The peers' loops are written for flow matching without shift: name such a bundle.")
-    return [name for name in PEERS if only is None or name in only or name == OURS]
+    return [name for name in table if not only or name in only or name == OURS]
 
 
 def _rounds(seats: Sequence[Seat], repeat: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
@@ -114,14 +139,14 @@ def _table(runs: dict[str, list[float]]) -> dict[str, Any]:
         name: {"median": statistics.median(seconds), "low": min(seconds), "high": max(seconds), "runs": seconds}
         for name, seconds in runs.items()
     }
-    peers = [name for name in runs if name != OURS and PEERS[name].same_precision]
+    peers = [name for name in runs if name in PEERS and name != OURS and PEERS[name].same_precision]
     ratios = {name: _ratio(runs[name], runs[OURS]) for name in runs if name != OURS}
     fastest = min(peers, key=lambda name: ratios[name]["median"], default=None)
     return {
-        "rows": {name: rows[name] for name in PEERS if name in rows},
+        "rows": {name: rows[name] for name in ENTRIES if name in rows},
         "ours_is_faster_by": ratios,
         "against_fastest": None if fastest is None else _goal(fastest, ratios[fastest], AGAINST_FASTEST),
-        "against_diffusers": _goal(_REFERENCE, ratios[_REFERENCE], AGAINST_DIFFUSERS) if _REFERENCE in runs else None,
+        "against_diffusers": _goal(_DIFFUSERS, ratios[_DIFFUSERS], AGAINST_DIFFUSERS) if _DIFFUSERS in runs else None,
     }
 
 
@@ -142,7 +167,7 @@ def _shown(seat: Seat) -> dict[str, NDArray[Any]]:
 
 
 def _agreement(have: dict[str, NDArray[Any]], want: dict[str, NDArray[Any]]) -> dict[str, float]:
-    """Relative L2 error against diffusers, and pixels that differ by more than one level of 255."""
+    """Relative L2 errors, the share of pixels that differ, and the largest difference of 0 … 255."""
     told: dict[str, float] = {
         name: float(np.linalg.norm(have[name] - want[name]) / np.linalg.norm(want[name]))
         for name in ("noise_pred", "latents")
@@ -171,13 +196,19 @@ def as_text(result: dict[str, Any]) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in result["machine"]["libraries"].items())
     machine_line = result["machine"]["line"]
     lines = [f"{result['bundle']} on {machine_line}, {result['machine']['date']}; {libraries}"]
+    if result["busy"]:
+        lines.append("every core was kept busy with other work")
     lines += _section("one UNet call, one picture (2 rows)", result["unet"])
     lines += _section("one whole picture, words to pixels", result["picture"])
-    lines += ["", "agreement with diffusers (relative L2; pixels that differ; largest difference of 255)"]
+    reference = ENTRIES[result["reference"]].words
+    lines += [
+        "",
+        f"agreement with {reference} (relative L2 errors; pixels that differ at all, and at most by how much)",
+    ]
     for name, told in result["agreement"].items():
         figures = ", ".join(f"{key} {value:.2g}" for key, value in told.items())
-        lines.append(f"  {PEERS[name].words:<26} {figures}")
-    lines += [f"  {PEERS[name].words} did not play: {why}" for name, why in result["refused"].items()]
+        lines.append(f"  {ENTRIES[name].words:<26} {figures}")
+    lines += [f"  {ENTRIES[name].words} did not play: {why}" for name, why in result["refused"].items()]
     return "\n".join(lines)
 
 
@@ -187,8 +218,8 @@ def _section(title: str, table: dict[str, Any]) -> Iterable[str]:
         ratio = table["ours_is_faster_by"].get(name)
         told = f"{ratio['median']:.2f} x ({ratio['low']:.2f} … {ratio['high']:.2f})" if ratio else ""
         times = f"{row['median'] * 1e3:8.1f} ms {row['low'] * 1e3:8.1f} … {row['high'] * 1e3:<8.1f}"
-        yield f"  {PEERS[name].words:<44} {times} {told}"
+        yield f"  {ENTRIES[name].words:<44} {times} {told}"
     for goal in (table["against_fastest"], table["against_diffusers"]):
         if goal is not None:
             verdict = "met" if goal["met"] else "NOT MET"
-            yield f"  goal ≥ {goal['goal']} x {PEERS[goal['peer']].words}: {goal['ratio']:.2f} x, {verdict}"
+            yield f"  goal ≥ {goal['goal']} x {ENTRIES[goal['peer']].words}: {goal['ratio']:.2f} x, {verdict}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from appliance.pipeline.manifest import Bundle
-from benchmarks.player import Array, Wish
+from benchmarks.player import Array, Wish, wish_for
 
 
 def tokenize(tokenizer: Tokenizer, bundle: Bundle, texts: list[str]) -> NDArray[np.int32]:
@@ -36,19 +36,30 @@ def to_pixels(image: Array) -> NDArray[np.uint8]:
 
 
 class PlainOnnxRuntime:
-    """Default options but for the number of threads."""
+    """Default options but for the number of threads and `settings`; `fixed` dimensions draw one size of one picture."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        onnx = bundle.folder / "onnx"
-        providers = ["CPUExecutionProvider"]
-        self._text_encoder = ort.InferenceSession(str(onnx / "text_encoder.onnx"), options, providers=providers)
-        self._unet = ort.InferenceSession(str(onnx / "unet.onnx"), options, providers=providers)
-        self._vae = ort.InferenceSession(str(onnx / "vae_decoder.onnx"), options, providers=providers)
+    def __init__(self, bundle: Bundle, threads: int, settings: dict[str, str], fixed: bool) -> None:
+        self._threads = threads
+        self._settings = settings
+        self._onnx = bundle.folder / "onnx"
+        _, height, width = wish_for(bundle, 0).noise.shape
+        _, _, *sides = bundle.manifest.components["unet"].input("sample").shape
+        shapes = {"batch": 2, str(sides[0]): height, str(sides[1]): width} if fixed else {}
+        self._text_encoder = self._session("text_encoder", {})
+        self._unet = self._session("unet", shapes)
+        self._vae = self._session("vae_decoder", {})
         self._tokenizer = Tokenizer.from_file(str(bundle.folder / "tokenizer" / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._bundle = bundle
+
+    def _session(self, name: str, shapes: dict[str, int]) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        for key, value in self._settings.items():
+            options.add_session_config_entry(key, value)
+        for dimension, size in shapes.items():
+            options.add_free_dimension_override_by_name(dimension, size)
+        return ort.InferenceSession(str(self._onnx / f"{name}.onnx"), options, providers=["CPUExecutionProvider"])
 
     def unet(self, sample: Array, timestep: Array, embeds: Array) -> Array:
         """One call, the rows of one picture."""
@@ -72,6 +83,12 @@ class PlainOnnxRuntime:
         return latents[0], to_pixels(image[0])
 
 
-def load(bundle: Bundle, threads: int) -> PlainOnnxRuntime:
+def load(
+    bundle: Bundle,
+    threads: int,
+    settings: dict[str, str] | None = None,
+    one_thread: bool = False,
+    fixed: bool = False,
+) -> PlainOnnxRuntime:
     """Three sessions."""
-    return PlainOnnxRuntime(bundle, threads)
+    return PlainOnnxRuntime(bundle, 1 if one_thread else threads, settings or {}, fixed)

@@ -50,6 +50,20 @@ PEERS = {
 }
 
 
+# the same script with other settings of ONNX Runtime: why the engine has the settings it has
+_SCRIPT = "benchmarks.plain_onnxruntime"
+OPTIONS = {
+    OURS: PEERS[OURS],
+    "defaults": Entry("ONNX Runtime's defaults", _SCRIPT),
+    "spin-20": Entry("threads spin for 20 µs", _SCRIPT, {"settings": {"session.intra_op.spin_duration_us": "20"}}),
+    "spin-100": Entry("threads spin for 100 µs", _SCRIPT, {"settings": {"session.intra_op.spin_duration_us": "100"}}),
+    "no-spin": Entry("threads never spin", _SCRIPT, {"settings": {"session.intra_op.allow_spinning": "0"}}),
+    "one-thread": Entry("one thread", _SCRIPT, {"one_thread": True}),
+    "fixed": Entry("height, width and batch fixed", _SCRIPT, {"fixed": True}),
+}
+ENTRIES = PEERS | OPTIONS
+
+
 @dataclass(frozen=True)
 class Wish:
     """One picture to draw, the same for every peer. `noise` is (channels, h, w), the first latents."""
@@ -147,7 +161,7 @@ def main() -> int:
 
     try:
         bundle = Bundle.open(Path(folder))
-        entry = PEERS[name]
+        entry = ENTRIES[name]
         peer = importlib.import_module(entry.module).load(bundle, int(threads), **entry.options)
         player = Player(peer, bundle)
         player.picture(0)

@@ -22,6 +22,7 @@ _DTYPES = {
     "tensor(int64)": "int64",
 }
 _SILENT = 4  # its own log would speak beside our one sentence
+_SPIN_MICROSECONDS = 100  # as fast as its default when idle, many times faster when busy: docs/benchmarks.md
 _SMT = Path("/sys/devices/system/cpu/smt/active")
 
 
@@ -55,6 +56,7 @@ class OnnxRuntime:
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _SILENT
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_MICROSECONDS))
         return options
 
 

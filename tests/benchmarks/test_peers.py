@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from appliance.config import BUNDLED
 from appliance.errors import BadInput
 from appliance.pipeline.manifest import MANIFEST, Bundle
 from benchmarks import ours, peers, plain_onnxruntime
-from benchmarks.player import OURS, PEERS, Peer, Player, unet_feeds, wish_for
+from benchmarks.__main__ import main
+from benchmarks.player import OPTIONS, OURS, PEERS, Peer, Player, unet_feeds, wish_for
 from tests.bundles import make_tiny_bundle
 
 GATE = 1e-5
@@ -54,14 +56,21 @@ def test_a_player_does_what_it_is_told(tiny: Bundle, tmp_path: Path) -> None:
 
 
 def test_everyone_has_a_turn_and_who_cannot_play_says_why(tiny_folder: Path) -> None:
-    told = peers.compare(tiny_folder, threads=1, repeat=1, only=["onnxruntime", "diffusers"])
+    told = peers.compare(tiny_folder, 1, 1, PEERS, only=["onnxruntime", "diffusers"], busy=True)
     assert list(told["picture"]["rows"]) == list(told["unet"]["rows"]) == [OURS, "onnxruntime"]
     assert told["picture"]["against_fastest"]["peer"] == "onnxruntime"
     assert told["picture"]["against_diffusers"] is None
     assert list(told["refused"]) == ["diffusers"]  # the tiny bundle has no source/ folder
     text = peers.as_text(told)
+    assert "every core was kept busy" in text
     assert "diffusers (torch eager) did not play" in text
     assert "plain ONNX Runtime" in text
+
+
+def test_settings_change_no_picture(tiny: Bundle) -> None:
+    usual = plain_onnxruntime.load(tiny, 1)
+    for entry in OPTIONS.values():
+        agree(usual, importlib.import_module(entry.module).load(tiny, 1, **entry.options), tiny)
 
 
 def test_the_table_takes_ratios_round_by_round() -> None:
@@ -80,14 +89,19 @@ def test_another_precision_is_shown_but_no_peer() -> None:
 @pytest.mark.parametrize(
     ("changes", "repeat", "only", "said"),
     [
-        ({}, 0, None, "repeat must be 1 or more"),
+        ({}, 0, [], "repeat must be 1 or more"),
         ({}, 1, ["coreml"], "There is no peer coreml"),
-        ({"prediction_type": "epsilon"}, 1, None, "written for flow matching"),
+        ({"prediction_type": "epsilon"}, 1, [], "written for flow matching"),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(
-    tmp_path: Path, changes: dict[str, str], repeat: int, only: list[str] | None, said: str
+    tmp_path: Path, changes: dict[str, str], repeat: int, only: list[str], said: str
 ) -> None:
     bundle = Bundle.open(make_tiny_bundle(tmp_path / "tiny", **changes))
     with pytest.raises(BadInput, match=said):
-        peers._chosen(bundle, repeat, only)
+        peers._chosen(bundle, repeat, PEERS, only)
+
+
+def test_the_command_line_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["peers", "--repeat", "0", "--bundle", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("nowhere holds no readable manifest.json")
