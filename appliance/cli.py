@@ -63,11 +63,11 @@ _FIELDS = ("prompt", "negative", "seed", "steps", "guidance", "scheduler", "size
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from appliance import generate
+    from appliance import client, generate
 
     fields = {name: getattr(options, name) for name in _FIELDS if getattr(options, name) is not None}
     if options.server:
-        drawn = generate.on_server(fields, options.server)
+        drawn = client.on_server(fields, options.server)
     else:
         settings = config.load({"bundle": options.bundle, "threads": options.threads})
         drawn = generate.here(fields, settings.bundle, settings.threads, generate.progress_bar)
@@ -100,13 +100,14 @@ def _serve(options: argparse.Namespace) -> None:
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", action="store_true", help="answer in json")
+    _add_config(parser)
     parser.set_defaults(run=_status)
 
 
 def _status(options: argparse.Namespace) -> None:
     from appliance import status
 
-    told = status.status(config.load({"data_dir": options.data_dir}))
+    told = status.status(config.load({"data_dir": options.data_dir}, options.config))
     _print_json(told) if options.json else print(status.as_text(told))
 
 
@@ -114,13 +115,14 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--json", action="store_true", help="answer in json")
+    _add_config(parser)
     parser.set_defaults(run=_doctor)
 
 
 def _doctor(options: argparse.Namespace) -> None:
     from appliance import doctor
 
-    settings = config.load({"data_dir": options.data_dir, "bundle": options.bundle})
+    settings = config.load({"data_dir": options.data_dir, "bundle": options.bundle}, options.config)
     findings = doctor.examine(settings)
     if options.json:
         _print_json([finding.__dict__ for finding in findings])
@@ -135,13 +137,14 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--repeat", type=int, default=5, help="runs of each measurement; the median counts (5)")
     parser.add_argument("--json", action="store_true", help="answer in json")
+    _add_config(parser)
     parser.set_defaults(run=_bench)
 
 
 def _bench(options: argparse.Namespace) -> None:
     from appliance import bench
 
-    settings = config.load({"bundle": options.bundle, "threads": options.threads})
+    settings = config.load({"bundle": options.bundle, "threads": options.threads}, options.config)
     figures = bench.bench(settings, options.repeat)
     _print_json(figures) if options.json else print(bench.as_text(figures))
 
@@ -182,6 +185,10 @@ def _model_verify(options: argparse.Namespace) -> None:
     bundle = Bundle.open(config.load({"bundle": options.bundle}).bundle)
     bundle.verify()
     print(f"{bundle.manifest.name} {bundle.manifest.version} is whole: {len(bundle.manifest.files)} files.")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the box's TOML file")
 
 
 def _print_json(value: Any) -> None:

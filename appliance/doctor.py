@@ -73,7 +73,7 @@ def _data_dir(settings: Settings) -> str:
 def _disk(settings: Settings) -> str:
     free = shutil.disk_usage(_existing(settings.data_dir)).free >> 20
     if free < settings.reserve_mib:
-        raise EnsuenoError(f"Only {free} MiB are free: delete old pictures or make room.")
+        raise EnsuenoError(f"Only {free} MiB are free: make room on the disk.")
     return f"{free} MiB free"
 
 

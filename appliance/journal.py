@@ -49,7 +49,7 @@ CREATE TABLE jobs (
     engine TEXT, error TEXT, truncated TEXT,
     created REAL NOT NULL, ended REAL
 ) STRICT;
-CREATE INDEX open_jobs ON jobs (state, seq) WHERE state IN ('queued', 'running');
+CREATE INDEX jobs_by_state ON jobs (state, seq);
 CREATE TABLE images (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -256,12 +256,26 @@ class Journal:
         with self._read() as db:
             return {row[0] for row in db.execute(asked, (session,))}
 
-    def finish(self, session: str, job_id: str, *, engine: str, truncated: str | None = None) -> None:
+    def open_images(self) -> set[str]:
+        """The image ids of every job that is still to be drawn."""
+        with self._read() as db:
+            rows = db.execute("SELECT images FROM jobs WHERE state IN ('queued', 'running')")
+            return {image for row in rows for image in json.loads(row[0])}
+
+    def note_truncated(self, session: str, job_id: str, truncated: str) -> None:
+        """Keep what the tokenizer had to cut off, so that the answer says it while the job runs."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE jobs SET truncated = ? WHERE id = ? AND state = 'running' AND session = ?",
+                (truncated, job_id, session),
+            )
+
+    def finish(self, session: str, job_id: str, *, engine: str) -> None:
         """End a job whose pictures are all on the disk. Raises `LeaseLost`."""
         with self._write() as db:
             now = self._clock()
             self._end(db, session, job_id, JobState.FINISHED, now)
-            db.execute("UPDATE jobs SET engine = ?, truncated = ? WHERE id = ?", (engine, truncated, job_id))
+            db.execute("UPDATE jobs SET engine = ? WHERE id = ?", (engine, job_id))
             request, images = _one(db, "SELECT request, images FROM jobs WHERE id = ?", (job_id,))
             fields = json.loads(request)
             rows = [
@@ -306,7 +320,7 @@ class Journal:
         if db is None:
             db = apsw.Connection(str(self._path))
             db.set_busy_timeout(10_000)
-            if db.pragma("journal_mode", "wal") != "wal":
+            if _write_ahead(db) != "wal":
                 raise EnsuenoError(f"{self._path} cannot use a write-ahead log: put the data dir on a local disk.")
             db.pragma("synchronous", "FULL")
             db.pragma("foreign_keys", True)
@@ -320,7 +334,7 @@ class Journal:
         try:
             yield self._db
         except apsw.FullError:
-            raise NoRoom("The disk is full: delete old pictures or make room, then try again.") from None
+            raise NoRoom("The disk is full: make room, then try again.") from None
         except apsw.BusyError:
             raise Unavailable("The journal is busy: try again in a moment.") from None
         except apsw.Error as error:
@@ -343,9 +357,7 @@ class Journal:
 
     def _check_room(self, db: apsw.Connection) -> None:
         if shutil.disk_usage(self._path.parent).free < self._reserve:
-            raise NoRoom(
-                f"Less than {self._reserve >> 20} MiB are free: delete old pictures or make room, then try again."
-            )
+            raise NoRoom(f"Less than {self._reserve >> 20} MiB are free: make room on the disk, then try again.")
         self._expire(db)
         waiting = _one(db, "SELECT count(*) FROM jobs WHERE state = 'queued'", ())[0]
         if waiting >= self._queue_limit:
@@ -355,7 +367,8 @@ class Journal:
         row = _first(
             db,
             "SELECT id, request, images, origin, state, engine, error, truncated, created, ended,"
-            " (SELECT count(*) FROM jobs AS ahead WHERE ahead.state = 'queued' AND ahead.seq <= jobs.seq)"
+            " CASE WHEN state = 'queued' THEN"
+            " (SELECT count(*) FROM jobs AS ahead WHERE ahead.state = 'queued' AND ahead.seq <= jobs.seq) END"
             " FROM jobs WHERE id = ?",
             (job_id,),
         )
@@ -370,7 +383,7 @@ class Journal:
             engine=engine,
             error=error,
             truncated=truncated,
-            position=place if state == JobState.QUEUED.value else None,
+            position=place,
             origin=origin,
             created=timestamp(created),
             ended=None if ended is None else timestamp(ended),
@@ -415,6 +428,16 @@ def _first(db: apsw.Connection, sql: str, values: Sequence[Any]) -> tuple[Any, .
 def _one(db: apsw.Connection, sql: str, values: Sequence[Any]) -> tuple[Any, ...]:
     row: tuple[Any, ...] = next(db.execute(sql, values))
     return row
+
+
+def _write_ahead(db: apsw.Connection) -> Any:
+    """Ask for WAL; SQLite does not wait by itself while another process turns the same new file over to it."""
+    for _ in range(100):
+        try:
+            return db.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            time.sleep(0.05)
+    return db.pragma("journal_mode", "wal")
 
 
 def _version(text: str) -> tuple[int, ...]:

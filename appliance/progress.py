@@ -174,10 +174,13 @@ def engine_alive(pulse: Pulse | None, now: Callable[[], float] = boottime) -> bo
 
 
 def board_folder(data_dir: Path) -> Path:
-    """The tmpfs folder that belongs to a data dir: short, since a unix socket's path has at most 107 bytes."""
+    """The tmpfs folder that belongs to a data dir: short, since a unix socket's path has at most 107 bytes.
+
+    Under systemd its RuntimeDirectory; else one that depends on nothing but the user, so `ensueno status` finds it.
+    """
     name = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:12]
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("RUNTIME_DIRECTORY")
-    if runtime and os.access(runtime, os.W_OK):
+    runtime = os.environ.get("RUNTIME_DIRECTORY")
+    if runtime:
         return Path(runtime) / f"ensueno-{name}"
     return Path("/dev/shm") / f"ensueno-{os.getuid()}-{name}"  # noqa: S108
 
@@ -185,6 +188,7 @@ def board_folder(data_dir: Path) -> Path:
 def _replace(path: Path, text: str) -> None:
     draft = path.with_suffix(".draft")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a logout may have swept it away
         draft.write_text(text, encoding="utf-8")
         draft.rename(path)
     except OSError:

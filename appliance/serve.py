@@ -1,22 +1,24 @@
-"""`ensueno serve`: starts web and engine as separate processes and keeps them; on the box systemd does this instead."""
+"""`ensueno serve`: starts web and engine as separate processes and keeps them."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
 from appliance.config import Settings
 from appliance.errors import BadInput
+from appliance.lock import only_one
 from appliance.pipeline.manifest import Bundle
 from appliance.progress import Board, board_folder, boottime
 
@@ -37,12 +39,13 @@ class Child:
     started: float = 0.0
     start_at: float = 0.0
     pause: float = field(default=0.25)
+    starts: int = 0
 
     def keep(self, now: float) -> None:
         """Start it when it should run and does not."""
         if self.process is not None and self.process.poll() is not None:
             status = self.process.returncode
-            if status == BadInput.exit_status:
+            if status == BadInput.exit_status and self.starts == 1:
                 raise BadInput(f"{self.name} cannot run as it was told to: see the sentence above.")
             print(f"{self.name} ended (status {status}): starting it again.", file=sys.stderr)
             self.pause = 0.25 if now - self.started > _STEADY_SECONDS else min(2 * self.pause, _LONGEST_PAUSE)
@@ -51,6 +54,7 @@ class Child:
         if self.process is None and now >= self.start_at:
             self.process = subprocess.Popen(self.command, start_new_session=True, preexec_fn=_end_with_parent)
             self.started = now
+            self.starts += 1
 
     def signal(self, signum: int) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -86,47 +90,74 @@ class Supervisor:
         running = self.engine.process
         if pulse is None or running is None or pulse.pid != running.pid:
             return
-        if boottime() - pulse.beat > self._settings.watchdog_seconds:
+        if boottime() - pulse.beat > max(self._settings.watchdog_seconds, pulse.patience):
             print("The engine is stuck: ending it.", file=sys.stderr)
             self.engine.signal(signal.SIGKILL)
 
-    def run(self) -> None:
-        """Keep them until SIGTERM or Ctrl-C, then stop the web (no new work) and the engine (in good order)."""
+    def run(self, announce: Callable[[], None]) -> None:
+        """Keep them until SIGTERM or Ctrl-C, then stop the web (no new work) and the engine (in good order).
+
+        `announce` is called once, when the page answers.
+        """
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._ask_to_stop)
+        announced = False
         try:
             while not self._stopping:
                 self.turn(time.monotonic())
+                if not announced and _answers(self._settings.host, self._settings.port):
+                    announced = True
+                    announce()
                 time.sleep(0.2)
         finally:
-            for child in (self.web, self.engine):
-                child.signal(signal.SIGTERM)
-            for child in (self.web, self.engine):
-                child.wait(_STOP_SECONDS)
+            self._stop()
+
+    def _stop(self) -> None:
+        """A step that takes long is waited for: a stop is charged to no job."""
+        pulse = self._board.pulse()
+        for child in (self.web, self.engine):
+            child.signal(signal.SIGTERM)
+        for child in (self.web, self.engine):
+            child.wait(max(_STOP_SECONDS, pulse.patience if pulse else 0.0))
+        shutil.rmtree(board_folder(self._settings.data_dir), ignore_errors=True)
 
     def _ask_to_stop(self, signum: int, frame: FrameType | None) -> None:
         self._stopping = True
 
 
 def serve(settings: Settings, arguments: Sequence[str], *, open_page: bool = False) -> None:
-    """Check what can be checked, say where the page is, and keep the processes. Raises `BadInput`."""
+    """Check what can be checked, keep the processes, and say where the page is. Raises `BadInput`, `Unavailable`."""
+    os.umask(0o077)
     Bundle.open(settings.bundle)
-    _check_port(settings.host, settings.port)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    url = f"http://{_shown(settings.host)}:{settings.port}"
-    print(f"Ensueño dreams at {url}   (Ctrl-C ends it)", flush=True)
-    if settings.host not in _LOOPBACK:
-        print("Everyone on this network can use it: there is no pairing yet.", flush=True)
-    if open_page and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        webbrowser.open(url)
-    Supervisor(settings, arguments).run()
+
+    def announce() -> None:
+        for url in addresses(settings.host, settings.port):
+            print(f"Ensueño dreams at {url}", flush=True)
+        if settings.host not in _LOOPBACK:
+            print("Everyone on this network can use it: there is no pairing yet.", flush=True)
+        if open_page and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            webbrowser.open(addresses(settings.host, settings.port)[0])
+
+    with only_one(settings.data_dir / "serve.lock", "Another `ensueno serve`"):
+        _check_port(settings.host, settings.port)
+        Supervisor(settings, arguments).run(announce)
 
 
-def _shown(host: str) -> str:
-    """The name under which a person on this machine finds the page."""
-    if host in _LOOPBACK or host in _EVERYWHERE:
-        return "localhost"
-    return f"[{host}]" if ":" in host else host
+def addresses(host: str, port: int) -> list[str]:
+    """Where the page is found: on this machine, and when it is open to the network also from a phone."""
+    hosts = ["localhost"] if host in (*_LOOPBACK, *_EVERYWHERE) else [f"[{host}]" if ":" in host else host]
+    if host in _EVERYWHERE:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; tells which of our addresses faces the network
+            hosts.append(probe.getsockname()[0])
+    return [f"http://{name}:{port}" for name in hosts]
+
+
+def _answers(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1" if host in _EVERYWHERE else host, port), timeout=0.2).close()
+        return True
+    return False
 
 
 def _end_with_parent() -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from appliance.bench import machine
 from appliance.engines.onnxruntime import cores
-from appliance.errors import BadInput
+from appliance.errors import BadInput, EnsuenoError
 from appliance.pipeline.manifest import Bundle
 from benchmarks.player import ENTRIES, OURS, PEERS, Entry
 
@@ -78,6 +78,8 @@ def compare(
         seats = [room.enter_context(Seat(name, folder.resolve(), threads)) for name in names]
         if busy:
             room.enter_context(other_work())
+        if seats[0].refused is not None:
+            raise EnsuenoError(f"Ensueño itself cannot play ({seats[0].refused}): see `ensueno doctor`.")
         playing = [seat for seat in seats if seat.refused is None]
         unet, picture = _rounds(playing, repeat)
         shown = {seat.name: _shown(seat) for seat in playing}

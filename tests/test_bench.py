@@ -44,9 +44,12 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def figures(tiny_folder: Path) -> dict[str, Any]:
-    """One round of everything, real processes included."""
-    return bench(Settings(bundle=tiny_folder, threads=1), repeat=1)
+def figures(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One round of everything, real processes included; nothing is left beside the data dir."""
+    folder = tmp_path_factory.mktemp("bench")
+    told = bench(Settings(bundle=tiny_folder, threads=1, data_dir=folder / "data"), repeat=1)
+    assert list(folder.iterdir()) == []
+    return told
 
 
 def test_every_stage_has_its_figure(figures: dict[str, Any]) -> None:

@@ -78,6 +78,7 @@ BAD = {
     "no such bundle": ["generate", "a", "--bundle", "nowhere"],
     "no such folder": ["generate", "a", "--out", "no/such/folder.png"],
     "not a url": ["generate", "a", "--server", "box.local"],
+    "half a url": ["generate", "a", "--server", "http://[::1"],
     "no such option": ["generate", "a", "--colour", "red"],
     "no command": [],
     "no such command": ["dream"],
@@ -98,6 +99,12 @@ def test_bad_input_is_one_sentence_and_exit_status_2(arguments: list[str], capsy
 @pytest.mark.parametrize("prompt", ["🍎🍎", "תפוח אדום", "تفاحة حمراء"], ids=["emoji", "Hebrew", "Arabic"])
 def test_every_script_is_words(prompt: str) -> None:
     assert main(["generate", prompt, "--seed", "1", "--steps", "1"]) == 0
+
+
+def test_no_picture_overwrites_another(tmp_path: Path) -> None:
+    for steps in ("1", "2"):
+        assert main(["generate", "apple", "--seed", "1", "--steps", steps]) == 0
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["apple-1-2.png", "apple-1.png"]
 
 
 def test_a_damaged_bundle_is_refused_before_it_is_loaded(

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import BadInput
-from appliance.serve import Child, _check_port
-from tests.served import Served, running, until
+from appliance.serve import Child, _check_port, addresses
+from tests.served import Served, free_port, running, until
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,37 @@ def test_a_box_that_refuses_says_why_through_generate(served: Served) -> None:
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 2
     assert "9x9 is not offered" in answer.stderr
+
+
+def test_a_second_box_on_the_same_data_dir_is_refused_with_a_sentence(served: Served, tiny_folder: Path) -> None:
+    command = [sys.executable, "-m", "appliance", "serve", "--port", str(free_port())]
+    command += ["--data-dir", str(served.data_dir), "--bundle", str(tiny_folder)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("Another `ensueno serve` already works on ")
+
+
+def test_what_is_kept_is_its_owners_alone(served: Served) -> None:
+    for path in served.data_dir.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_box_asked_over_the_network_says_where_a_phone_finds_it() -> None:
+    assert addresses("127.0.0.1", 80) == ["http://localhost:80"]
+    assert addresses("0.0.0.0", 80)[0] == "http://localhost:80"
+    assert addresses("fe80::1", 80) == ["http://[fe80::1]:80"]
+
+
+def test_bad_input_is_fatal_only_at_the_first_start() -> None:
+    child = Child("It", [sys.executable, "-c", "raise SystemExit(2)"])
+    child.keep(0.0)
+    assert child.process is not None
+    child.process.wait()
+    with pytest.raises(BadInput, match="cannot run as it was told to"):
+        child.keep(1.0)
+    child.starts = 2
+    child.keep(2.0)
+    assert child.process is None
 
 
 def test_a_port_in_use_is_a_sentence() -> None:

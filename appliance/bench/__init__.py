@@ -24,12 +24,13 @@ def bench(settings: Settings, repeat: int) -> dict[str, Any]:
         raise BadInput(f"repeat must be 1 to {MAX_REPEAT}, not {repeat}.")
     bundle = Bundle.open(settings.bundle)
     bundle.verify()
-    from appliance.bench import machine, service, stages  # numpy and the engine only when there is something to measure
+    from appliance.bench import box, machine, service, stages  # numpy and the engine only when something is measured
 
     threads = stages.threads(settings)
     where = machine.describe(threads)
     measured = stages.measure(bundle, threads, repeat)
-    figures = [*measured.figures, *service.measure(bundle, threads, repeat, png_ms=measured.png_ms)]
+    plan = box.Plan(bundle, threads, box.beside(settings.data_dir))
+    figures = [*measured.figures, *service.measure(plan, repeat, png_ms=measured.png_ms)]
     return {
         "machine": where,
         "bundle": f"{bundle.manifest.name} {bundle.manifest.version}",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -31,15 +32,30 @@ WEB = ("appliance.web",)
 STOPWATCH = "appliance.bench.stopwatch"
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What to start boxes with; `place` is the folder that their temporary data dirs lie in."""
+
+    bundle: Bundle
+    threads: int
+    place: Path
+
+
+def beside(data_dir: Path) -> Path:
+    """The nearest folder that exists around a data dir, so that its disk is measured and no other."""
+    folder = next(folder for folder in data_dir.absolute().parents if folder.is_dir())
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
+
+
 class Box:
-    """Processes over a temporary folder: `with Box(bundle, threads) as box:`; all is gone afterwards.
+    """Processes over a temporary folder: `with Box(plan) as box:`; all is gone afterwards.
 
     With `watched`, the engine is the one with a stopwatch (see `stopwatch`), and tells the file `calls`. `started` is
     when, by `time.perf_counter`.
     """
 
-    def __init__(self, bundle: Bundle, threads: int, *, watched: bool = False) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="ensueno-bench-"))
+    def __init__(self, plan: Plan, *, watched: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ensueno-bench-", dir=plan.place))
         self.calls = self.folder / "calls"
         self.port = free_port()
         self.started = 0.0
@@ -49,8 +65,8 @@ class Box:
             "--host": HOST,
             "--port": str(self.port),
             "--data-dir": str(self.data_dir),
-            "--bundle": str(bundle.folder.resolve()),
-            "--threads": str(threads),
+            "--bundle": str(plan.bundle.folder.resolve()),
+            "--threads": str(plan.threads),
         }
 
     @property

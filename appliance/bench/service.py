@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from appliance.bench import memory, stopwatch
-from appliance.bench.box import WEB, Asked, Box
+from appliance.bench.box import WEB, Asked, Box, Plan
 from appliance.bench.figures import Figure, Goal, timed
 from appliance.bench.stages import PICTURE, words
 from appliance.pipeline.manifest import Bundle
@@ -24,17 +24,17 @@ PEOPLE = 4
 _FLOAT32 = 4
 
 
-def measure(bundle: Bundle, threads: int, repeat: int, png_ms: float) -> list[Figure]:
+def measure(plan: Plan, repeat: int, png_ms: float) -> list[Figure]:
     """Start boxes one after another and measure them. Raises `Unavailable` when one does not serve."""
-    wishes = _wishes(bundle)
-    figures = _cold_start(bundle, threads, repeat, wishes)
-    with Box(bundle, threads) as box:
+    wishes = _wishes(plan.bundle)
+    figures = _cold_start(plan, repeat, wishes)
+    with Box(plan) as box:
         box.wait_until_ready()
         box.ask(next(wishes))
         figures += _one_picture(box, repeat, wishes)
         figures += _at_once(box, repeat, wishes)
         figures += _web_memory(box)
-    return figures + _own_cost(bundle, threads, repeat, wishes, png_ms)
+    return figures + _own_cost(plan, repeat, wishes, png_ms)
 
 
 def _wishes(bundle: Bundle) -> Iterator[dict[str, Any]]:
@@ -42,11 +42,11 @@ def _wishes(bundle: Bundle) -> Iterator[dict[str, Any]]:
     return ({"prompt": f"{words(bundle)} {number}", "seed": number} for number in count(1))
 
 
-def _cold_start(bundle: Bundle, threads: int, repeat: int, wishes: Iterator[dict[str, Any]]) -> list[Figure]:
+def _cold_start(plan: Plan, repeat: int, wishes: Iterator[dict[str, Any]]) -> list[Figure]:
     """`ensueno serve`, from the start of its first process."""
     ready, first = [], []
     for _ in range(repeat):
-        with Box(bundle, threads) as box:
+        with Box(plan) as box:
             ready.append(box.wait_until_ready())
             box.ask(next(wishes))
             first.append(time.perf_counter() - box.started)
@@ -108,11 +108,9 @@ def _web_memory(box: Box) -> list[Figure]:
     return figures
 
 
-def _own_cost(
-    bundle: Bundle, threads: int, repeat: int, wishes: Iterator[dict[str, Any]], png_ms: float
-) -> list[Figure]:
+def _own_cost(plan: Plan, repeat: int, wishes: Iterator[dict[str, Any]], png_ms: float) -> list[Figure]:
     """The same processes, the engine with a stopwatch on its networks (see `stopwatch`)."""
-    with Box(bundle, threads, watched=True) as box:
+    with Box(plan, watched=True) as box:
         box.wait_until_ready()
         box.ask(next(wishes))
         pictures = []
@@ -121,7 +119,7 @@ def _own_cost(
             pictures.append((asked, _during(asked, stopwatch.heard(box.calls))))
         with ThreadPoolExecutor(PEOPLE) as people:
             list(people.map(box.ask, [next(wishes) for _ in range(PEOPLE)]))
-        return _costs(pictures, png_ms) + _engine_memory(bundle, box, stopwatch.heard(box.calls))
+        return _costs(pictures, png_ms) + _engine_memory(plan.bundle, box, stopwatch.heard(box.calls))
 
 
 def _during(asked: Asked, calls: list[stopwatch.Call]) -> list[stopwatch.Call]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from appliance.engines import Engine, Network
 from appliance.engines.onnxruntime import OnnxRuntime
 from appliance.errors import BadBundle, EngineFault
+from appliance.job import picture_seed
 from appliance.pipeline import preview, text_encoder, vae_decoder
 from appliance.pipeline.denoise import DenoiseState, Feeds, advance, begin, feeds
 from appliance.pipeline.manifest import Bundle, Component
@@ -17,7 +18,7 @@ from appliance.pipeline.schedulers import make_schedule
 from appliance.pipeline.text_encoder import TextEncoder
 from appliance.pipeline.tokenizer import Tokenizer
 from appliance.pipeline.vae_decoder import VaeDecoder
-from appliance.request import MAX_SEED, GenerationRequest
+from appliance.request import GenerationRequest
 
 UNET = "unet"
 SAMPLE = "sample"
@@ -70,7 +71,7 @@ class TextToImage:
             schedule=make_schedule(request.scheduler, manifest.scheduler, request.steps),
             prompt_embeds=self._embeds(request),
             guidance_scale=request.guidance,
-            seed=(request.seed + index) % (MAX_SEED + 1),
+            seed=picture_seed(request.seed, index),
             shape=(manifest.latents.channels, request.height // scale, request.width // scale),
             label=f"{manifest.name} {manifest.version} {request.to_json()}",
         )

@@ -7,18 +7,19 @@
     images   gallery, files, feedback                   health   healthz, readyz, metrics
     page     the page, its files, openapi.json          server   gunicorn around it all
 
-The two names below are imported when they are first used: gunicorn's main process needs neither, and stays small.
+`create_app` is imported when it is first used: gunicorn's main process does not need it, and stays small.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from appliance.web.limits import Limits
+
 if TYPE_CHECKING:
     from appliance.web.app import create_app
-    from appliance.web.services import Settings
 
-__all__ = ["Settings", "create_app"]
+__all__ = ["Limits", "create_app"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,8 +27,4 @@ def __getattr__(name: str) -> Any:
         from appliance.web.app import create_app
 
         return create_app
-    if name == "Settings":
-        from appliance.web.services import Settings
-
-        return Settings
     raise AttributeError(name)

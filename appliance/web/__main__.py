@@ -38,6 +38,8 @@ def made(arguments: list[str]) -> Plan:
         host=settings.host,
         port=settings.port,
         data_dir=str(settings.data_dir.resolve()),
+        journal=str(settings.journal_path.resolve()),
+        images=str(settings.images_dir.resolve()),
         bundle=str(settings.bundle.resolve()),
         queue_limit=settings.queue_limit,
         reserve_mib=settings.reserve_mib,

@@ -21,8 +21,9 @@ from appliance.web import (
     problems,
     security,
 )
+from appliance.web.limits import MAX_BODY, Limits
 from appliance.web.seats import Seats
-from appliance.web.services import KEY, Services, Settings
+from appliance.web.services import KEY, Services
 from appliance.web.switchboard import Switchboard
 
 
@@ -32,13 +33,13 @@ def create_app(
     store: ImageStore,
     board: Board,
     manifest: Manifest,
-    settings: Settings | None = None,
+    limits: Limits | None = None,
     registry: CollectorRegistry | None = None,
 ) -> Flask:
     """The app with its collaborators; makes no thread and no socket until somebody watches a job."""
-    settings = settings or Settings()
+    limits = limits or Limits()
     app = Flask("appliance.web", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
     collaborators = Services(
         journal=journal,
@@ -46,9 +47,9 @@ def create_app(
         board=board,
         manifest=manifest,
         offer=manifest.offer(),
-        settings=settings,
+        limits=limits,
         switchboard=Switchboard(board),
-        seats=Seats(settings.max_watchers),
+        seats=Seats(limits.max_watchers),
     )
     app.extensions[KEY] = collaborators
     problems.init_app(app)

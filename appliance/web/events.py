@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -42,12 +43,12 @@ def stream(job_id: str) -> Response:
     box.journal.job(job_id)
     if request.method == "HEAD":  # its answer is never closed, so it must hold nothing
         return Response(mimetype="text/event-stream")
-    box.seats.take()
-    subscription = box.switchboard.subscribe(job_id)
-    leaving = functools.partial(client.gone, request.environ)
-    response = Response(frames(box, subscription, leaving), mimetype="text/event-stream")
-    response.call_on_close(subscription.close)
-    response.call_on_close(box.seats.give_back)
+    with contextlib.ExitStack() as held:
+        held.enter_context(box.seats.seat())
+        subscription = held.enter_context(box.switchboard.subscribe(job_id))
+        leaving = functools.partial(client.gone, request.environ)
+        response = Response(frames(box, subscription, leaving), mimetype="text/event-stream")
+        response.call_on_close(held.pop_all().close)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
@@ -61,7 +62,7 @@ def frames(box: Services, subscription: Subscription, gone: Callable[[], bool] =
     yield RETRY
     shown: Moment | None = None
     woken = True
-    last = time.monotonic() + box.settings.stream_life
+    last = time.monotonic() + box.limits.stream_life
     while not subscription.closing and not gone() and time.monotonic() < last:
         job = box.journal.job(subscription.job_id)
         if job.state.ended:
@@ -74,7 +75,7 @@ def frames(box: Services, subscription: Subscription, gone: Callable[[], bool] =
             yield HEARTBEAT
         shown = moment
         subscription.curious = job.state is JobState.QUEUED
-        woken = subscription.wait(box.settings.heartbeat)
+        woken = subscription.wait(box.limits.heartbeat)
 
 
 def event(name: str, model: BaseModel) -> str:

@@ -40,14 +40,14 @@ def gallery() -> Response:
     return as_json(ImageList(images=pictures))
 
 
-@blueprint.get("/v1/images/<image_id>")
+@blueprint.get("/v1/images/<string(length=26):image_id>")
 @documented({200: Image}, errors=(404,))
 def entry(image_id: str) -> Response:
     """One picture's entry."""
     return as_json(services().journal.image(image_id))
 
 
-@blueprint.get("/v1/images/<image_id>.png")
+@blueprint.get("/v1/images/<string(length=26):image_id>.png")
 @documented(
     {200: "image/png"},
     query={"download": {"type": "string", "enum": ["1"], "description": "Save, not show."}},
@@ -65,7 +65,7 @@ def file(image_id: str) -> Response:
     return response
 
 
-@blueprint.post("/v1/images/<image_id>/feedback")
+@blueprint.post("/v1/images/<string(length=26):image_id>/feedback")
 @documented({200: Image}, body=FeedbackBody, errors=(400, 403, 404, 413, 415))
 def feedback(image_id: str) -> Response:
     """Keep a thumb up or down, or take it back."""

@@ -30,7 +30,7 @@ def submit() -> Response:
     fields = read_json()
     job_id, expires_in = fields.pop("id", None), fields.pop("expires_in", None)
     request = GenerationRequest.of(fields, box.offer)
-    deadline = _deadline(expires_in, box.settings.clock())
+    deadline = _deadline(expires_in, box.limits.clock())
     job, new = box.journal.submit(request, job_id=job_id, deadline=deadline)
     if new:
         box.ring(job.id)

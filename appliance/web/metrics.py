@@ -39,7 +39,7 @@ class BoxCollector(Collector):
         seats = self._box.seats
         yield _gauge("appliance_watchers", "Streams and waits held now.", seats.taken)
         yield _gauge("appliance_watchers_limit", "How many may be held.", seats.total)
-        disk = self._box.settings.disk
+        disk = self._box.limits.disk
         if disk is not None:
             free = shutil.disk_usage(disk).free
             yield _gauge("appliance_disk_free_bytes", "Room left for pictures.", free)
@@ -56,7 +56,9 @@ def _engine(pulse: Pulse | None) -> Iterator[Metric]:
     age = max(0.0, boottime() - pulse.beat)
     yield _gauge("appliance_engine_beat_age_seconds", "Since the engine's last word.", age)
     if pulse.seconds_per_picture is not None:
-        yield _gauge("appliance_seconds_per_picture", "Its pace, lately.", pulse.seconds_per_picture)
+        yield _gauge(
+            "appliance_seconds_per_picture", "The pace, as the engine last told it.", pulse.seconds_per_picture
+        )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -29,7 +29,7 @@ class Moment(_Answer):
     position: int | None = Field(default=None, description="Place in the queue, 1 is next.")
     step: int | None = None
     steps: int | None = None
-    seconds_left: float | None = Field(default=None, description="An estimate.")
+    seconds_left: float | None = Field(default=None, description="An estimate; while the job is queued, a rough one.")
     previews: list[str] = Field(default=[], description="One base64 PNG for each picture.")
     engine_alive: bool = Field(description="Whether the engine works; if not, the job waits.")
 

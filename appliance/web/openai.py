@@ -10,7 +10,8 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from appliance.errors import BadInput, EngineFault, Unavailable
+from appliance.errors import BadInput, Conflict, EngineFault, Unavailable
+from appliance.ids import new_id
 from appliance.job import Job, JobState
 from appliance.request import GenerationRequest
 from appliance.web import client
@@ -20,6 +21,7 @@ from appliance.web.documented import documented
 from appliance.web.models import OpenAIImage, OpenAIImages, OpenAIModel, OpenAIModels, unix
 from appliance.web.problems import answer
 from appliance.web.services import Services, services
+from appliance.web.switchboard import Subscription
 
 blueprint = Blueprint("openai", __name__)
 
@@ -43,17 +45,18 @@ def models() -> Response:
 
 
 @blueprint.post("/v1/images/generations")
-@documented({200: OpenAIImages}, body="OpenAIWish", errors=(400, 403, 413, 415, 429, 500, 503, 507))
+@documented({200: OpenAIImages}, body="OpenAIWish", errors=(400, 403, 409, 413, 415, 429, 500, 503, 507))
 def generations() -> Response:
     """OpenAI's image generation: answers when the pictures are drawn. Any model name is taken."""
     box = services()
     asked = understand(read_json(), box)
-    with box.seats.seat():
-        job, _ = box.journal.submit(asked.request, origin="openai")
-        box.ring(job.id)
-        job = wait(box, job, lambda: client.gone(request.environ))
+    job_id = new_id()
+    with box.seats.seat(), box.switchboard.subscribe(job_id) as subscription:
+        box.journal.submit(asked.request, job_id=job_id, origin="openai")
+        box.ring(job_id)
+        job, given_up = wait(box, subscription, lambda: client.gone(request.environ))
     if job.state is not JobState.FINISHED:
-        response = _not_drawn(box, job)
+        response = _not_drawn(job, given_up)
         response.headers["X-Should-Retry"] = "false"  # OpenAI's clients would ask again by themselves
         return response
     body = OpenAIImages(
@@ -68,7 +71,11 @@ def generations() -> Response:
 
 
 def understand(fields: dict[str, Any], box: Services) -> Asked:
-    """OpenAI's fields → a request; what cannot be honoured is refused, never quietly changed."""
+    """OpenAI's fields → a request; what cannot be honoured is refused.
+
+    Six fields that this box has no meaning for are left aside: user, quality, style, moderation, output_compression
+    (png has none to choose) and partial_images (nothing streams here).
+    """
     fields = {name: value for name, value in fields.items() if value is not None}
     for name in _IGNORED:
         fields.pop(name, None)
@@ -92,17 +99,26 @@ def understand(fields: dict[str, Any], box: Services) -> Asked:
     return Asked(GenerationRequest.of(fields, box.offer), response_format == "url")
 
 
-def wait(box: Services, job: Job, gone: Callable[[], bool]) -> Job:
-    """Wait for the job's end; cancel it when the client has gone or the time is up."""
-    last = time.monotonic() + box.settings.wait_limit
-    with box.switchboard.subscribe(job.id) as subscription:
-        subscription.curious = False
-        while not (job := box.journal.job(job.id)).state.ended:
-            if gone() or subscription.closing or time.monotonic() >= last:
-                job = box.journal.cancel(job.id)
-                box.ring(job.id)
-                return job
-            subscription.wait(min(LOOK, box.settings.wait_limit))
+def wait(box: Services, subscription: Subscription, gone: Callable[[], bool]) -> tuple[Job, str | None]:
+    """The job at its end; or cancelled here, and why: the client has gone, the time is up, the server stops."""
+    limit = box.limits.wait_limit
+    last = time.monotonic() + limit
+    subscription.curious = False
+    while not (job := box.journal.job(subscription.job_id)).state.ended:
+        if subscription.closing:
+            return _cancelled(box, job), "The box is stopping and the picture was cancelled: ask again in a moment."
+        if gone() or time.monotonic() >= last:
+            return _cancelled(box, job), (
+                f"The picture was not ready within {limit:g} seconds and was cancelled: "
+                "try again later, or use /v1/jobs, which does not wait."
+            )
+        subscription.wait(min(LOOK, limit))
+    return job, None
+
+
+def _cancelled(box: Services, job: Job) -> Job:
+    job = box.journal.cancel(job.id)
+    box.ring(job.id)
     return job
 
 
@@ -113,13 +129,9 @@ def _picture(box: Services, image_id: str, as_url: bool) -> OpenAIImage:
     return OpenAIImage(b64_json=base64.b64encode(data).decode("ascii"))
 
 
-def _not_drawn(box: Services, job: Job) -> Response:
+def _not_drawn(job: Job, given_up: str | None) -> Response:
     if job.state is JobState.FAILED:
         return answer(EngineFault.status, EngineFault.title, job.error or "It could not be drawn.")
-    detail = (
-        f"The picture was not ready within {box.settings.wait_limit:g} seconds and was cancelled: "
-        "try again later, or use /v1/jobs, which does not wait."
-        if not job.state.ended or job.error is None
-        else job.error
-    )
-    return answer(Unavailable.status, Unavailable.title, detail)
+    if given_up is not None:
+        return answer(Unavailable.status, Unavailable.title, given_up)
+    return answer(Conflict.status, "Cancelled", "Somebody cancelled this picture: ask again if it is still wanted.")

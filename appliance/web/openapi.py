@@ -15,7 +15,8 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from appliance import __version__
-from appliance.request import MAX_SEED, GenerationRequest, Offer
+from appliance.ids import JOB_ID
+from appliance.request import MAX_PROMPT, MAX_SEED, GenerationRequest, Offer
 from appliance.web.documented import Answer, Entry, entry
 from appliance.web.models import OpenAIProblem, Problem
 from appliance.web.problems import OPENAI_ROUTES
@@ -39,7 +40,7 @@ def document(app: Flask, offer: Offer) -> Schema:
         if found is None:
             continue
         models |= {part for part in (*found.answers.values(), found.body) if isinstance(part, type)}
-        path = paths.setdefault(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), {})
+        path = paths.setdefault(re.sub(r"<(?:[^<>]+:)?(\w+)>", r"{\1}", rule.rule), {})
         for method in sorted((rule.methods or set()) - _UNSPOKEN):
             path[method.lower()] = _operation(rule, found)
     return {
@@ -103,8 +104,8 @@ def wish(offer: Offer) -> Schema:
     """What `POST /v1/jobs` takes: `GenerationRequest` with the bundle's limits, all optional but the prompt."""
     fields = GenerationRequest.model_json_schema(by_alias=False)["properties"]
     limits: dict[str, Schema] = {
-        "prompt": {"minLength": 1, "maxLength": 2000},
-        "negative_prompt": {"maxLength": 2000},
+        "prompt": {"minLength": 1, "maxLength": MAX_PROMPT},
+        "negative_prompt": {"maxLength": MAX_PROMPT},
         "steps": _range(offer.steps, offer.default_steps),
         "guidance": _range(offer.guidance, offer.default_guidance),
         "scheduler": {"enum": list(offer.schedulers), "default": offer.schedulers[0]},
@@ -114,7 +115,7 @@ def wish(offer: Offer) -> Schema:
         "locale": {"default": offer.default_locale},
     }
     own = {
-        "id": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
+        "id": {"type": "string", "pattern": f"^{JOB_ID.pattern}$"},
         "expires_in": {"type": "number", "description": "Seconds; not begun by then: expired."},
         "size": {"enum": _sizes(offer), "description": "Instead of width and height."},
     }
@@ -128,7 +129,7 @@ def wish(offer: Offer) -> Schema:
 def openai_wish(offer: Offer) -> Schema:
     """What OpenAI's route takes; what other fields it has, see `Wish`."""
     properties: Schema = {
-        "prompt": {"type": "string", "minLength": 1, "maxLength": 2000},
+        "prompt": {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT},
         "model": {"type": "string", "description": "Any name is taken: the box has one model."},
         "n": {"type": "integer", "minimum": 1, "maximum": offer.max_count, "default": 1},
         "size": {"enum": ["auto", *_sizes(offer)]},

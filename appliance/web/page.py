@@ -11,6 +11,7 @@ from pathlib import Path
 from flask import Blueprint, Response, current_app, jsonify, render_template, request
 from werkzeug.exceptions import NotFound
 
+from appliance.request import MAX_PROMPT
 from appliance.web.documented import documented
 from appliance.web.openapi import document
 from appliance.web.services import services
@@ -46,7 +47,7 @@ def page() -> Response:
     In the visitor's language, as far as the box knows it.
     """
     language = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
-    html = render_template("page.html", language=language, words=words(language))
+    html = render_template("page.html", language=language, words=words(language), max_prompt=MAX_PROMPT)
     response = Response(html, content_type="text/html; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
     response.headers["Vary"] = "Accept-Language"

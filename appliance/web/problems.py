@@ -8,6 +8,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from appliance.errors import EnsuenoError
+from appliance.web.limits import MAX_BODY
 from appliance.web.models import OpenAIError, OpenAIProblem, Problem
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ _TITLES = {403: "Refused", 404: "Not found", 405: "Method not allowed", 413: "To
            415: "Not json"}  # fmt: skip
 _SENTENCES = {
     404: "There is nothing at this address: /openapi.json lists what there is.",
-    413: "The request is larger than 64 KiB: send a shorter one.",
+    413: f"The request is larger than {MAX_BODY >> 10} KiB: send a shorter one.",
     415: "Send json, with the header Content-Type: application/json.",
 }
 
@@ -48,7 +49,7 @@ def _envelope(status: int, detail: str) -> str:
     kind = {429: "rate_limit_error"}.get(status)
     if kind is None:
         kind = "invalid_request_error" if status < 500 else "server_error"
-    code = {429: "queue_full", 507: "no_room", 404: "not_found"}.get(status)
+    code = {404: "not_found", 409: "cancelled", 429: "queue_full", 507: "no_room"}.get(status)
     return OpenAIProblem(error=OpenAIError(message=detail, type=kind, code=code)).model_dump_json()
 
 

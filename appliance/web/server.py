@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
+from appliance.web.connection import Connection, Shares
+from appliance.web.limits import MAX_BODY, PATIENCE, THREADS
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -18,8 +22,6 @@ if TYPE_CHECKING:
     from appliance.journal import Journal
     from appliance.pipeline.manifest import Manifest
     from appliance.progress import Board
-
-MAX_BODY = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +37,41 @@ class Address:
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """On SIGTERM the streams end at once (their pages come back by themselves), so stopping is quick."""
+    """Drops who is too slow or takes too much. On SIGTERM the streams end at once (their pages come back by
+    themselves), so stopping is quick."""
+
+    def enqueue_req(self, conn: Any) -> None:
+        if not isinstance(conn.sock, Connection):
+            conn.sock = Connection(conn.sock)
+        super().enqueue_req(conn)
+
+    def handle(self, conn: Any) -> Any:
+        with self.app.shares.thread(conn.client[0]) as granted:
+            if not granted:
+                return False
+            conn.sock.deadline = time.monotonic() + self.app.patience
+            kept = super().handle(conn)
+            if not kept:
+                conn.sock.part()
+            return kept
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        from appliance.web.services import KEY
-
-        app = getattr(self.app, "callable", None)
-        if app is not None:
-            app.extensions[KEY].switchboard.close()
+        self.app.hang_up()
         super().handle_exit(sig, frame)
 
 
 class Server(BaseApplication):  # type: ignore[misc]
     """`Server(make_app, address).run()` serves until SIGTERM. The app is made in the worker process."""
 
-    def __init__(self, make_app: Callable[[], Flask], address: Address, threads: int = 32) -> None:
+    def __init__(
+        self, make_app: Callable[[], Flask], address: Address, threads: int = THREADS, patience: float = PATIENCE
+    ) -> None:
         self._make_app = make_app
         self._address = address
         self._threads = threads
+        self.patience = patience
+        self.shares = Shares(threads - threads // 4)
+        self.hang_up: Callable[[], None] = lambda: None  # until there is an app; a signal handler must not import
         super().__init__()
 
     def load_config(self) -> None:
@@ -61,7 +80,11 @@ class Server(BaseApplication):  # type: ignore[misc]
                 self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return self._make_app()
+        from appliance.web.services import KEY
+
+        app = self._make_app()
+        self.hang_up = app.extensions[KEY].switchboard.close
+        return app
 
     def _figures(self) -> dict[str, Any]:
         return {
@@ -101,6 +124,8 @@ class Plan:
     host: str
     port: int
     data_dir: str
+    journal: str
+    images: str
     bundle: str
     queue_limit: int = 100
     reserve_mib: int = 64
@@ -122,20 +147,19 @@ def open_parts(plan: Plan) -> Parts:
     from appliance.pipeline.manifest import Bundle
     from appliance.progress import Board, board_folder
 
-    folder = Path(plan.data_dir)
     manifest = Bundle.open(Path(plan.bundle)).manifest
-    journal = Journal(folder / "journal.db", queue_limit=plan.queue_limit, reserve=plan.reserve_mib << 20)
-    return Parts(journal, ImageStore(folder / "images"), Board(board_folder(folder)), manifest)
+    journal = Journal(Path(plan.journal), queue_limit=plan.queue_limit, reserve=plan.reserve_mib << 20)
+    return Parts(journal, ImageStore(Path(plan.images)), Board(board_folder(Path(plan.data_dir))), manifest)
 
 
 def make_app(plan: Plan) -> Flask:
     """The app of a box."""
-    from appliance.web import Settings, create_app
+    from appliance.web import Limits, create_app
 
-    return create_app(**open_parts(plan)._asdict(), settings=Settings(disk=Path(plan.data_dir)))
+    return create_app(**open_parts(plan)._asdict(), limits=Limits(disk=Path(plan.data_dir)))
 
 
-def serve(plan: Plan, threads: int = 32) -> None:
+def serve(plan: Plan, threads: int = THREADS, patience: float = PATIENCE) -> None:
     """Serve until SIGTERM or SIGINT."""
-    server: Any = Server(functools.partial(make_app, plan), Address(plan.host, plan.port), threads)
+    server: Any = Server(functools.partial(make_app, plan), Address(plan.host, plan.port), threads, patience)
     server.run()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from time import time
 from typing import cast
 
 from flask import current_app
@@ -17,28 +14,12 @@ from appliance.journal import Journal
 from appliance.pipeline.manifest import Manifest
 from appliance.progress import Board, engine_alive
 from appliance.request import Offer
+from appliance.web.limits import Limits
 from appliance.web.models import Moment
 from appliance.web.seats import Seats
 from appliance.web.switchboard import Switchboard
 
 KEY = "ensueno"
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The web's own figures, in seconds unless they say otherwise.
-
-    `max_watchers` bounds the requests that hold a thread for long (streams, OpenAI's waits): below `threads`.
-    """
-
-    threads: int = 32
-    max_watchers: int = 22
-    heartbeat: float = 5.0
-    stream_life: float = 900.0
-    wait_limit: float = 300.0
-    max_body: int = 64 << 10
-    disk: Path | None = None  # whose free room the metrics tell
-    clock: Callable[[], float] = time
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +31,7 @@ class Services:
     board: Board
     manifest: Manifest
     offer: Offer
-    settings: Settings
+    limits: Limits
     switchboard: Switchboard
     seats: Seats
 
@@ -65,7 +46,8 @@ class Services:
         alive = engine_alive(pulse)
         if job.position is not None:
             pace = pulse.seconds_per_picture if pulse is not None and alive else None
-            left = None if pace is None else round(pace * job.position, 1)
+            pictures = job.position - 1 + job.request.count  # rough: each job ahead is taken for one picture
+            left = None if pace is None else round(pace * pictures, 1)
             return Moment(state=job.state, position=job.position, seconds_left=left, engine_alive=alive)
         progress = None if job.state.ended else self.board.progress(job.id)
         if progress is None:

@@ -62,11 +62,11 @@ class Switchboard:
         """Begin to hear of a job; subscribe first and look afterwards, so that nothing falls between."""
         subscription = Subscription(self, job_id)
         with self._lock:
-            self._subscriptions.add(subscription)
             if self._thread is None and not self.closed:
                 bell = self._board.bell()
                 self._thread = threading.Thread(target=self._listen, args=(bell,), name="switchboard", daemon=True)
                 self._thread.start()
+            self._subscriptions.add(subscription)
         return subscription
 
     def forget(self, subscription: Subscription) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from appliance import config
@@ -12,6 +13,7 @@ from appliance.worker.process import run
 
 def main() -> int:
     """Run until asked to stop; one sentence on standard error when that is impossible."""
+    os.umask(0o077)
     try:
         options, file = serve_options("python -m appliance.worker", sys.argv[1:])
         run(config.load(options, file))

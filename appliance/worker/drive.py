@@ -71,7 +71,6 @@ class Flight:
     request: GenerationRequest
     alone: bool
     pictures: list[Picture]
-    truncated: str | None
     shown: float = field(default=-1e9)
     kept: float = field(default=-1e9)
 
@@ -110,6 +109,9 @@ class Driver:
         self._turns = 0
         self._seconds_per_turn: float | None = None
         self._retry_at = -1e9
+        self._failing: dict[str, str] = {}  # job id → why; until the journal has it
+        self._busy = 0.0  # seconds of work since a job last finished
+        self.seconds_per_picture: float | None = None
         self.flights: dict[str, Flight] = {}
         self.pictures = 0
         self.note: str | None = None
@@ -125,6 +127,8 @@ class Driver:
             self._admit()
             worked = self._step()
             if self._clock() >= self._retry_at:
+                for job_id in list(self._failing):
+                    self._fail(job_id)
                 for flight in [flight for flight in self.flights.values() if flight.drawn]:
                     self._settle(flight)
         except (NoRoom, Unavailable) as error:
@@ -167,14 +171,15 @@ class Driver:
                 request,
                 claimed.alone,
                 [self._begin(request, index, image_id) for index, image_id in enumerate(claimed.images)],
-                self._pipeline.truncated(request),
             )
         except BadInput as error:
-            self._journal.fail(self._session, claimed.id, str(error))
-            self._board.ring(claimed.id)
+            self._failing[claimed.id] = str(error)
             return
         self.flights[claimed.id] = flight
         self._show(flight)
+        truncated = self._pipeline.truncated(request)
+        if truncated is not None:
+            self._journal.note_truncated(self._session, claimed.id, truncated)
 
     def _begin(self, request: GenerationRequest, index: int, image_id: str) -> Picture:
         state = self._checkpoints.restore(image_id, self._pipeline.start(request, index))
@@ -183,7 +188,8 @@ class Driver:
     # --- the step ------------------------------------------------------------------------------------------------
 
     def _waiting(self) -> list[Picture]:
-        return [picture for flight in self.flights.values() for picture in flight.pictures if picture.png is None]
+        flying = [flight for flight in self.flights.values() if flight.job_id not in self._failing]
+        return [picture for flight in flying for picture in flight.pictures if picture.png is None]
 
     def _step(self) -> bool:
         batch = choose(self._waiting(), self._limit)
@@ -209,8 +215,7 @@ class Driver:
                 if picture.state.done and picture.png is None:
                     picture.png = self._draw(flight, picture)
         except EngineFault as error:
-            self._journal.fail(self._session, flight.job_id, str(error))
-            self._abandon(flight)
+            self._failing[flight.job_id] = str(error)
             return
         now = self._clock()
         if now - flight.shown >= PREVIEW_EVERY:
@@ -227,8 +232,8 @@ class Driver:
         )
 
     def _measure(self, seconds: float) -> None:
-        before = self._seconds_per_turn
-        self._seconds_per_turn = seconds if before is None else before + _SMOOTHING * (seconds - before)
+        self._busy += seconds
+        self._seconds_per_turn = _smoothed(self._seconds_per_turn, seconds)
 
     # --- telling -------------------------------------------------------------------------------------------------
 
@@ -271,12 +276,19 @@ class Driver:
             if not picture.stored and picture.png is not None:
                 self._store.save(picture.image_id, picture.png)
                 picture.stored = True
-        self._journal.finish(
-            self._session, flight.job_id, engine=self._pipeline.engine_name, truncated=flight.truncated
-        )
+        self._journal.finish(self._session, flight.job_id, engine=self._pipeline.engine_name)
         self.note = None
         self.pictures += len(flight.pictures)
+        self.seconds_per_picture = _smoothed(self.seconds_per_picture, self._busy / len(flight.pictures))
+        self._busy = 0.0
         self._leave(flight)
+
+    def _fail(self, job_id: str) -> None:
+        self._journal.fail(self._session, job_id, self._failing[job_id])
+        del self._failing[job_id]
+        if job_id in self.flights:
+            self._abandon(self.flights[job_id])
+        self._board.ring(job_id)
 
     def _abandon(self, flight: Flight) -> None:
         """The job ended without its pictures: none of them stays on the disk."""
@@ -289,3 +301,8 @@ class Driver:
         for picture in flight.pictures:
             self._checkpoints.drop(picture.image_id)
         self._board.clear(flight.job_id)
+
+
+def _smoothed(before: float | None, now: float) -> float:
+    """The figure of late: each new one moves it by a part."""
+    return now if before is None else before + _SMOOTHING * (now - before)

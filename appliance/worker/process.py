@@ -6,22 +6,19 @@ The journal then knows which jobs it held.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 import numpy as np
 
 from appliance.config import Settings
 from appliance.engines import Engine
-from appliance.errors import EngineFault, Unavailable
+from appliance.errors import EngineFault
 from appliance.images import ImageStore
 from appliance.journal import Journal
+from appliance.lock import only_one
 from appliance.pipeline.manifest import Bundle, Manifest
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.progress import Board, Pulse, board_folder, boottime
@@ -52,15 +49,19 @@ class Heart:
         self._pulse = self._pulse.model_copy(update={**changes, "beat": boottime()})
         self._board.beat(self._pulse)
 
-    def worked(self, seconds: float, pictures: int, note: str | None) -> None:
+    def worked(self, seconds: float, driver: Driver) -> None:
         """A turn is done."""
         self._longest = max(self._longest, seconds)
-        if time.monotonic() - self._told >= BEAT_EVERY:
-            self.tell(pictures=pictures, note=note, patience=_STEP_PATIENCE + 4 * self._longest)
+        if time.monotonic() - self._told < BEAT_EVERY:
+            return
+        changes: dict[str, object] = {"pictures": 1 + driver.pictures, "note": driver.note}
+        if driver.seconds_per_picture is not None:
+            changes["seconds_per_picture"] = driver.seconds_per_picture
+        self.tell(**changes, patience=_STEP_PATIENCE + 4 * self._longest)
 
 
 class EngineProcess:
-    """Everything the engine holds for its life, under `only_engine`. `run` returns when it was asked to stop."""
+    """Everything the engine holds for its life, under its lock. `run` returns when it was asked to stop."""
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         journal = Journal(settings.journal_path, queue_limit=settings.queue_limit)
@@ -74,12 +75,14 @@ class EngineProcess:
         bundle.verify()
         pipeline = TextToImage.load(bundle, engine, settings.threads)
         pace = prove(pipeline)
+        checkpoints = Checkpoints(settings.checkpoints_dir)
+        checkpoints.keep_only(journal.open_images())
         self._driver = Driver(
             journal,
             session,
             ImageStore(settings.images_dir),
             self._board,
-            Checkpoints(settings.checkpoints_dir),
+            checkpoints,
             pipeline,
             offer=bundle.manifest.offer(),
             bundle=named,
@@ -95,7 +98,7 @@ class EngineProcess:
             while not self._stopping:
                 began = time.monotonic()
                 worked = self._driver.turn()
-                self._heart.worked(time.monotonic() - began, 1 + self._driver.pictures, self._driver.note)
+                self._heart.worked(time.monotonic() - began, self._driver)
                 if not worked:
                     bell.wait(IDLE_SECONDS)
         self._driver.stop()
@@ -106,10 +109,10 @@ class EngineProcess:
 
 
 def prove(pipeline: TextToImage) -> float:
-    """Draw one real picture; returns the seconds a default one should take. Raises `EngineFault`."""
+    """Draw a real picture (twice, to time it warm); returns the seconds a default one takes. Raises `EngineFault`."""
     manifest: Manifest = pipeline.bundle.manifest
     offer = manifest.offer()
-    words = next(iter(manifest.examples.values()), ["a red apple"])[0]
+    words = next((words for examples in manifest.examples.values() for words in examples), "a red apple")
     steps = max(_PROOF_STEPS, offer.steps[0])
     request = GenerationRequest.of({"prompt": words, "seed": 1, "steps": steps}, offer)
     for _ in range(2):  # the first run of a network is never its pace
@@ -125,23 +128,11 @@ def prove(pipeline: TextToImage) -> float:
 
 def run(settings: Settings, engine: Engine | None = None) -> None:
     """The whole life of the process. Raises `Unavailable` when another engine holds this data dir."""
-    with only_engine(settings.data_dir):
+    with only_one(settings.data_dir / "engine.lock", "Another engine"):
         process = EngineProcess(settings, engine)
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, process.ask_to_stop)
         process.run()
-
-
-@contextmanager
-def only_engine(data_dir: Path) -> Iterator[None]:
-    """Only one engine for each data dir; the kernel frees the lock however this process ends."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "engine.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Unavailable(f"Another engine already works on {data_dir}: stop it first.") from None
-        yield
 
 
 def _first_pulse(session: str, bundle: str) -> Pulse:

@@ -27,7 +27,7 @@ from appliance.journal import Claimed, Journal
 from appliance.pipeline.manifest import Manifest
 from appliance.progress import Board, Progress, Pulse, boottime
 from appliance.request import GenerationRequest
-from appliance.web import Settings, create_app
+from appliance.web import Limits, create_app
 
 ENGINE = "onnxruntime"
 
@@ -170,17 +170,17 @@ class Box:
     store: ImageStore
     board: Board
     engine: Hand
-    settings: Settings = field(default_factory=Settings)
+    limits: Limits = field(default_factory=Limits)
 
 
-def make_box(folder: Path, settings: Settings | None = None, queue_limit: int = 100) -> Box:
+def make_box(folder: Path, limits: Limits | None = None, queue_limit: int = 100) -> Box:
     """A box in a folder; its board lies on tmpfs in a path short enough for a socket."""
-    settings = settings or Settings(heartbeat=0.2)
+    limits = limits or Limits(heartbeat=0.2)
     journal = Journal(folder / "journal.db", queue_limit=queue_limit)
     store = ImageStore(folder / "images")
     board = Board(folder / "run")
-    app = create_app(journal=journal, store=store, board=board, manifest=manifest(), settings=settings)
-    return Box(app, app.test_client(), journal, store, board, Hand(journal, store, board), settings)
+    app = create_app(journal=journal, store=store, board=board, manifest=manifest(), limits=limits)
+    return Box(app, app.test_client(), journal, store, board, Hand(journal, store, board), limits)
 
 
 class Painter:

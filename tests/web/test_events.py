@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from appliance.web import Settings
+from appliance.web import Limits
 from appliance.web.events import frames
 from appliance.web.services import KEY, Services
 from tests.web.box import Box, make_box
@@ -78,7 +78,7 @@ def test_an_ended_job_ends_its_stream_at_once(box: Box) -> None:
 
 
 def test_silence_is_filled_with_heartbeats(tmp_path: Path) -> None:
-    box = make_box(tmp_path, Settings(heartbeat=0.01))
+    box = make_box(tmp_path, Limits(heartbeat=0.01))
     stream = watch(box, submitted(box))
     frames_seen = [next(stream) for _ in range(4)]
     assert frames_seen[0].startswith("retry:")
@@ -87,7 +87,7 @@ def test_silence_is_filled_with_heartbeats(tmp_path: Path) -> None:
 
 
 def test_a_lost_ring_costs_a_moment_and_never_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    box = make_box(tmp_path, Settings(heartbeat=0.01))
+    box = make_box(tmp_path, Limits(heartbeat=0.01))
     job_id = submitted(box)
     stream = watch(box, job_id)
     assert told(stream)[0] == "progress"
@@ -101,12 +101,12 @@ def test_a_dead_engine_is_told(box: Box) -> None:
 
 
 def test_a_stream_has_a_longest_life(tmp_path: Path) -> None:
-    box = make_box(tmp_path, Settings(heartbeat=0.01, stream_life=0.05))
+    box = make_box(tmp_path, Limits(heartbeat=0.01, stream_life=0.05))
     assert list(watch(box, submitted(box)))[-1] != ""
 
 
 def test_there_is_a_bound_on_streams_and_closing_one_gives_its_seat_back(tmp_path: Path) -> None:
-    box = make_box(tmp_path, Settings(max_watchers=2))
+    box = make_box(tmp_path, Limits(max_watchers=2))
     job_id = submitted(box)
     path = f"/v1/jobs/{job_id}/events"
     held = [box.client.get(path, buffered=False) for _ in range(2)]
@@ -122,6 +122,28 @@ def test_there_is_a_bound_on_streams_and_closing_one_gives_its_seat_back(tmp_pat
     held.pop().close()
     services: Services = box.app.extensions[KEY]
     assert services.seats.taken == 0
+
+
+def test_a_stream_that_cannot_begin_holds_no_seat(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise FileNotFoundError
+
+    job_id = submitted(box)
+    services: Services = box.app.extensions[KEY]
+    with monkeypatch.context() as broken_board:
+        broken_board.setattr(box.board, "bell", broken)
+        assert box.client.get(f"/v1/jobs/{job_id}/events").status_code == 500
+        assert services.seats.taken == 0
+        assert not services.switchboard._subscriptions
+    box.client.delete(f"/v1/jobs/{job_id}")
+    assert "event: end" in box.client.get(f"/v1/jobs/{job_id}/events").text
+
+
+def test_the_time_left_in_the_queue_counts_the_jobs_own_pictures(box: Box) -> None:
+    box.engine.wake(seconds_per_picture=2.0)
+    submitted(box)
+    moment = box.client.get(f"/v1/jobs/{submitted(box, count=3)}/progress").get_json()
+    assert (moment["position"], moment["seconds_left"]) == (2, 8.0)
 
 
 def test_a_head_request_holds_no_seat(box: Box) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from appliance.job import Image, timestamp
 from appliance.web.images import file_name
-from tests.web.box import Box
+from tests.web.box import Box, png
 
 
 def drawn(box: Box, prompt: str = "a red apple", **fields: Any) -> list[str]:
@@ -73,6 +73,18 @@ def test_unknown_pictures_are_404(box: Box, name: str) -> None:
     for path in (f"/v1/images/{name}", f"/v1/images/{name}.png", f"/v1/images/{name}.png?download=1"):
         assert box.client.get(path).status_code == 404, path
     assert box.client.post(f"/v1/images/{name}/feedback", json={"feedback": "up"}).status_code == 404
+
+
+def test_the_file_of_an_unfinished_or_cancelled_job_is_404(box: Box) -> None:
+    box.engine.wake()
+    job_id = box.client.post("/v1/jobs", json={"prompt": "a red apple"}).get_json()["id"]
+    claimed = box.engine.claim()
+    (image,) = claimed.images
+    box.store.save(image, png())
+    assert box.client.get(f"/v1/images/{image}.png").status_code == 404
+    box.client.delete(f"/v1/jobs/{job_id}")
+    box.journal.stop(box.engine.session, job_id)
+    assert box.client.get(f"/v1/images/{image}.png").status_code == 404
 
 
 def test_a_thumb_is_kept_changed_and_taken_back(box: Box) -> None:

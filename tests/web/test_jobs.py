@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from appliance.web import Settings
+from appliance.web import Limits
 from tests.web.box import Box, make_box
 
 
@@ -88,7 +88,7 @@ def test_submit_and_cancel_ring_the_bell(box: Box) -> None:
 
 
 def test_a_job_whose_time_is_over_expires(tmp_path: Path) -> None:
-    box = make_box(tmp_path, Settings(clock=lambda: 1000.0))
+    box = make_box(tmp_path, Limits(clock=lambda: 1000.0))
     job = ask(box, expires_in=60)
     box.engine.wake()
     assert box.journal.claim(box.engine.session) is None

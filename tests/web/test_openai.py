@@ -11,13 +11,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from werkzeug.serving import make_server
 
-from appliance.job import JobState
-from appliance.web import Settings
+from appliance.job import Job, JobState
+from appliance.web import Limits
+from appliance.web.openai import _IGNORED, understand
 from appliance.web.services import KEY
 from tests.web.box import Box, Painter, make_box
 
@@ -109,7 +111,7 @@ def test_what_cannot_be_honoured_is_refused(box: Box, fields: dict[str, object])
 
 
 def test_the_wait_is_bounded_and_the_job_is_cancelled(tmp_path: Path) -> None:
-    box = make_box(tmp_path, Settings(wait_limit=0.02))
+    box = make_box(tmp_path, Limits(wait_limit=0.02))
     answer = box.client.post("/v1/images/generations", json={"prompt": "a red apple"})
     assert answer.status_code == 503
     assert answer.headers["X-Should-Retry"] == "false"
@@ -129,8 +131,57 @@ def test_a_client_that_goes_takes_its_job_along(box: Box) -> None:
         assert box.journal.job(job_id).state is JobState.CANCELLED
 
 
+def test_a_wait_that_cannot_begin_accepts_no_job_and_holds_no_seat(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(box.board, "bell", broken)
+    assert box.client.post("/v1/images/generations", json={"prompt": "a red apple"}).status_code == 500
+    assert box.app.extensions[KEY].seats.taken == 0
+    assert sum(box.journal.counts().values()) == 0
+
+
+def test_a_job_that_somebody_else_cancels_is_said_to_be_cancelled(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit = box.journal.submit
+
+    def cancelled_at_once(*args: Any, **fields: Any) -> tuple[Job, bool]:
+        job, new = submit(*args, **fields)
+        return box.journal.cancel(job.id), new
+
+    monkeypatch.setattr(box.journal, "submit", cancelled_at_once)
+    answer = box.client.post("/v1/images/generations", json={"prompt": "a red apple"})
+    assert answer.status_code == 409
+    assert answer.headers["X-Should-Retry"] == "false"
+    error = answer.get_json()["error"]
+    assert error["code"] == "cancelled"
+    assert "seconds" not in error["message"]
+
+
+def test_a_stopping_box_says_so(box: Box) -> None:
+    box.app.extensions[KEY].switchboard.close()
+    answer = box.client.post("/v1/images/generations", json={"prompt": "a red apple"})
+    assert answer.status_code == 503
+    assert "stopping" in answer.get_json()["error"]["message"]
+    assert box.journal.counts()[JobState.CANCELLED] == 1
+
+
+def test_reading_the_route_is_not_a_missing_picture(box: Box) -> None:
+    answer = box.client.get("/v1/images/generations")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["Allow"]
+    assert "GET" not in answer.headers["Allow"]
+    assert "POST" in answer.get_json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", sorted(_IGNORED))
+def test_what_is_left_aside_is_named(box: Box, name: str) -> None:
+    assert name in (understand.__doc__ or "")
+    services = box.app.extensions[KEY]
+    assert understand({"prompt": "a", name: "x"}, services) == understand({"prompt": "a"}, services)
+
+
 def test_waits_are_bounded_like_streams(tmp_path: Path) -> None:
-    box = make_box(tmp_path, Settings(max_watchers=0))
+    box = make_box(tmp_path, Limits(max_watchers=0))
     answer = box.client.post("/v1/images/generations", json={"prompt": "a red apple"})
     assert answer.status_code == 503
     assert sum(box.journal.counts().values()) == 0

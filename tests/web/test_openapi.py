@@ -10,6 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from appliance.ids import JOB_ID
+from appliance.request import MAX_PROMPT
 from tests.web.box import Box
 
 
@@ -40,7 +42,7 @@ def find(document: dict[str, Any], path: str, method: str) -> tuple[str, dict[st
 def test_every_route_is_documented(box: Box, document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
     for rule in box.app.url_map.iter_rules():
-        path = re.sub(r"<(\w+)>", r"{\1}", rule.rule)
+        path = re.sub(r"<(?:[^<>]+:)?(\w+)>", r"{\1}", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             operation = document["paths"][path][method.lower()]
             assert operation["summary"]
@@ -101,6 +103,8 @@ def test_the_wish_holds_the_bundles_limits(box: Box, document: dict[str, Any]) -
         {"prompt": "a", "size": "128x128", "steps": 20, "guidance": 4.0, "scheduler": "euler", "seed": 1, "count": 4},
         {"prompt": "a", "width": 192, "height": 128, "negative_prompt": "b", "locale": "es-MX", "expires_in": 60},
     ]
+    assert wish["properties"]["prompt"]["maxLength"] == MAX_PROMPT
+    assert wish["properties"]["id"]["pattern"] == f"^{JOB_ID.pattern}$"
     for fields in good:
         check.validate(fields)
         assert box.client.post("/v1/jobs", json=fields).status_code == 202

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
 
-from appliance.web import Settings
+from appliance.web import Limits
 from tests.web.box import Painter, make_box
 from tests.web.browser import DESK, PHONE, Visit, launch, visit
 from tests.web.test_openai import served
@@ -51,7 +51,7 @@ def at(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
 
 
 def visiting(browser: Browser, folder: Path, queue_limit: int = 100, **context: Any) -> Iterator[Visit]:
-    box = make_box(folder, Settings(heartbeat=0.5), queue_limit)
+    box = make_box(folder, Limits(heartbeat=0.5), queue_limit)
     painter = Painter(box.engine)
     with served(box) as url, painter.at_work(), visit(browser, box, url, painter, **context) as found:
         yield found
@@ -207,6 +207,42 @@ def test_a_running_picture_can_be_cancelled(visitor: Visit) -> None:
     page.reload()
     page.wait_for_selector("#examples .chip")
     expect(page.locator(".dream")).to_have_count(0)
+
+
+@pytest.mark.parametrize("how", ["cut", "refused"])
+def test_a_cancel_that_fails_leaves_the_picture_as_it_was(visitor: Visit, how: str) -> None:
+    def no_cancel(route: Route) -> None:
+        if route.request.method != "DELETE":
+            route.continue_()
+        elif how == "cut":
+            route.abort()
+        else:
+            route.fulfill(status=500, content_type="application/problem+json", body="{}")
+
+    page = visitor.page
+    visitor.come()
+    page.route("**/v1/jobs/*", no_cancel)
+    visitor.painter.hold(at=2)
+    visitor.dream("a red apple")
+    expect(page.locator(".forming")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    sentence = "cannot be reached" if how == "cut" else "made a mistake"
+    expect(page.get_by_role("alert")).to_contain_text(sentence)
+    visitor.state("running")
+    expect(page.locator(".status")).to_contain_text("Step 2 of 4")
+    visitor.painter.go()
+    visitor.state("finished")
+
+
+def test_what_the_box_says_in_english_is_led_in_in_spanish(at: Callable[..., Visit]) -> None:
+    visitor = at(locale="es-MX")
+    page = visitor.page
+    visitor.come()
+    visitor.dream("please fail")
+    visitor.state("failed")
+    expect(page.locator(".dream .status")).to_have_text(re.compile("^La caja dice: .*told to fail"))
+    visitor.dream("half \x07 bell")
+    expect(page.get_by_role("alert")).to_have_text(re.compile("^La caja dice: .*control characters"))
 
 
 def test_spanish(at: Callable[..., Visit]) -> None:

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -22,11 +22,20 @@ import pytest
 
 from appliance.ids import new_id
 from appliance.progress import board_folder
+from appliance.web.connection import Shares
 from appliance.web.server import Address
 from tests.web.box import manifest
 
 MEMORY = 80 << 20
 POST = "POST /v1/jobs HTTP/1.1\r\nHost: box\r\nContent-Type: application/json\r\n"
+
+HURRIED = """
+import sys
+from appliance.web.__main__ import made
+from appliance.web.server import serve
+
+serve(made(sys.argv[1:]), threads=2, patience=0.3)
+"""
 
 
 @dataclass
@@ -64,14 +73,14 @@ def bundle(folder: Path) -> Path:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Running]:
-    """`python -m appliance.web` on a free port."""
+def started(folder: Path, *, hurried: bool = False) -> Iterator[Running]:
+    """`python -m appliance.web` on a free port; hurried: with two threads and little patience."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     data_dir = folder / new_id()
-    command = [sys.executable, "-m", "appliance.web", "--port", str(port), "--data-dir", str(data_dir)]
-    process = subprocess.Popen([*command, "--bundle", str(bundle(folder / "bundle"))])
+    told = ["--port", str(port), "--data-dir", str(data_dir), "--bundle", str(bundle(folder / "bundle"))]
+    process = subprocess.Popen([sys.executable, *(["-c", HURRIED] if hurried else ["-m", "appliance.web"]), *told])
     running = Running(process, port)
     try:
         await_health(running)
@@ -165,6 +174,103 @@ def test_stopping_ends_the_streams_and_is_quick(tmp_path: Path) -> None:
                 pass
             assert running.process.wait(20) == 0
             assert time.monotonic() - begun < 5, "it waited for the stream"
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with started(tmp_path_factory.mktemp("hurried"), hurried=True) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "begun",
+    ["G", "GET /healthz HTTP/1.1\r\nHost: b", f"{POST}Content-Length: 40\r\n\r\n{{",
+     f"{POST}Transfer-Encoding: chunked\r\n\r\n5\r\n{{"],
+    ids=["a byte", "headers", "body", "chunks"],
+)  # fmt: skip
+def test_clients_that_stall_are_dropped_and_keep_nobody_waiting(hurried: Running, begun: str) -> None:
+    with ExitStack() as opened:
+        stalled = [opened.enter_context(hurried.connect()) for _ in range(6)]
+        for client in stalled:
+            client.sendall(begun.encode())
+        assert hurried.get("/healthz")[0] == 200
+        for client in stalled:
+            answer = client.recv(4096)
+            assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+
+
+def test_a_client_that_drips_is_dropped_too(hurried: Running) -> None:
+    begun = time.monotonic()
+    with hurried.connect() as client, pytest.raises(OSError):
+        client.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+        client.settimeout(0.02)
+        while time.monotonic() - begun < 10:
+            client.sendall(b"x")
+            with suppress(TimeoutError):
+                if client.recv(4096) == b"":
+                    raise ConnectionResetError
+    assert hurried.get("/healthz")[0] == 200
+
+
+def test_clients_that_do_not_hang_up_keep_nobody_waiting(hurried: Running) -> None:
+    begun = time.monotonic()
+    with ExitStack() as opened:
+        for _ in range(6):
+            client = opened.enter_context(hurried.connect())
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n")
+        assert hurried.get("/healthz")[0] == 200
+        assert time.monotonic() - begun < 8, "the main loop waited for each in turn"
+
+
+def test_a_stream_outlasts_the_time_for_reading_a_request(hurried: Running) -> None:
+    job = hurried.post("/v1/jobs", {"prompt": "a red apple"})
+    with hurried.connect() as stream:
+        stream.sendall(f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: box\r\n\r\n".encode())
+        told, begun = b"", time.monotonic()
+        while b": still here" not in told:  # the first heartbeat, after 5 s
+            told += stream.recv(4096)
+        assert time.monotonic() - begun > 0.3
+        assert b"event: progress" in told
+
+
+def test_one_address_gets_its_share_of_the_threads_and_this_machine_all() -> None:
+    shares = Shares(2)
+
+    def take(address: str, opened: ExitStack) -> bool:
+        return opened.enter_context(shares.thread(address))
+
+    with ExitStack() as opened:
+        assert [take("192.168.0.7", opened) for _ in range(3)] == [True, True, False]
+        assert take("192.168.0.8", opened)
+        for local in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
+            assert all(take(local, opened) for _ in range(5))
+        assert not take("::ffff:192.168.0.7", opened)
+    with ExitStack() as opened:
+        assert take("192.168.0.7", opened)
+    assert not shares._held
+
+
+def test_stopping_while_it_starts_is_quiet(tmp_path: Path) -> None:
+    code = """
+import dataclasses, os, signal, sys
+from appliance.web.__main__ import made
+from appliance.web.server import serve
+
+class Early:
+    def find_spec(self, name, path=None, target=None):
+        if name == "appliance.web.seats":  # while appliance.web.services is half imported
+            os.kill(os.getppid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Early())
+serve(dataclasses.replace(made(sys.argv[1:]), port=0))
+"""
+    data_dir = tmp_path / "data"
+    told = ["--data-dir", str(data_dir), "--bundle", str(bundle(tmp_path / "bundle"))]
+    command = [sys.executable, "-c", code, *told]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    rmtree(board_folder(data_dir), ignore_errors=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_bad_bundle_is_one_sentence(tmp_path: Path) -> None:

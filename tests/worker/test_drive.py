@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -230,8 +231,7 @@ def test_a_fault_in_one_picture_fails_its_job_alone(box: Box, finish: Finish) ->
 def test_a_row_the_bundle_no_longer_offers_fails_with_its_sentence(box: Box, finish: Finish) -> None:
     job_id = box.submit(width=96, height=64)
     driver = box.driver()
-    driver._offer = type(box.offer)(sizes=((64, 64),), steps=(1, 9), default_steps=4, guidance=(0, 9),
-                                    default_guidance=3, schedulers=box.offer.schedulers)  # fmt: skip
+    driver._offer = dataclasses.replace(box.offer, sizes=((64, 64),))
     finish(driver)
     job = box.journal.job(job_id)
     assert job.state is JobState.FAILED
@@ -294,6 +294,26 @@ def test_a_busy_journal_is_asked_again(box: Box, monkeypatch: pytest.MonkeyPatch
     assert box.journal.job(job_id).state is JobState.FINISHED
 
 
+def test_a_refused_job_whose_end_cannot_be_written_yet_is_ended_later(
+    box: Box, monkeypatch: pytest.MonkeyPatch, finish: Finish
+) -> None:
+    job_id = box.submit(width=96, height=64)
+    driver = box.driver()
+    driver._offer = dataclasses.replace(box.offer, sizes=((64, 64),))
+    fail = box.journal.fail
+
+    def full(session: str, job: str, error: str) -> None:
+        raise NoRoom("The disk is full: make room, then try again.")
+
+    monkeypatch.setattr(box.journal, "fail", full)
+    driver.turn()
+    assert box.journal.job(job_id).state is JobState.RUNNING
+    monkeypatch.setattr(box.journal, "fail", fail)
+    box.clock.now += RETRY_EVERY
+    finish(driver)
+    assert box.journal.job(job_id).state is JobState.FAILED
+
+
 def test_the_png_tells_how_it_was_made(box: Box, finish: Finish) -> None:
     job_id = box.submit("a fox", negative_prompt="rain", steps=2)
     finish(box.driver())
@@ -306,8 +326,8 @@ def test_the_png_tells_how_it_was_made(box: Box, finish: Finish) -> None:
 
 
 def test_a_prompt_the_tokenizer_cuts_says_so(box: Box, finish: Finish) -> None:
-    job_id = box.submit("a very long wish " * 20, steps=1)
-    finish(box.driver())
+    job_id = box.submit("a very long wish " * 20, steps=2)
+    box.driver().turn()
     truncated = box.journal.job(job_id).truncated
     assert truncated is not None
     assert truncated.strip()

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from appliance import config
-from appliance.errors import EngineFault, Unavailable
+from appliance.errors import EngineFault
 from appliance.job import JobState
 from appliance.journal import Journal
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.progress import Board, board_folder, engine_alive
 from appliance.request import GenerationRequest, Offer
-from appliance.worker.process import EngineProcess, only_engine
+from appliance.worker.process import EngineProcess
 
 
 @pytest.fixture
@@ -33,13 +33,6 @@ def test_an_engine_draws_one_picture_before_it_says_it_is_ready(settings: config
     assert pulse.seconds_per_picture is not None
 
 
-def test_only_one_engine_may_work_on_a_data_dir(tmp_path: Path) -> None:
-    with only_engine(tmp_path), pytest.raises(Unavailable, match="stop it first"), only_engine(tmp_path):
-        pass
-    with only_engine(tmp_path):
-        pass
-
-
 def test_an_engine_asked_to_stop_gives_its_jobs_back(settings: config.Settings, tiny_offer: Offer) -> None:
     engine = EngineProcess(settings)
     journal = Journal(settings.journal_path, reserve=0)
@@ -49,6 +42,19 @@ def test_an_engine_asked_to_stop_gives_its_jobs_back(settings: config.Settings, 
     engine.ask_to_stop()
     engine.run()
     assert journal.job(job.id).state is JobState.QUEUED
+
+
+def test_an_engine_sweeps_the_checkpoints_that_belong_to_no_open_job(
+    settings: config.Settings, tiny_offer: Offer
+) -> None:
+    journal = Journal(settings.journal_path, reserve=0)
+    journal.submit(GenerationRequest.of({"prompt": "a"}, tiny_offer))
+    (waiting,) = journal.open_images()
+    settings.checkpoints_dir.mkdir(parents=True)
+    for name in (waiting, "0" * 26):
+        (settings.checkpoints_dir / f"{name}.npz").write_bytes(b"half a picture")
+    EngineProcess(settings)
+    assert [path.stem for path in settings.checkpoints_dir.iterdir()] == [waiting]
 
 
 def test_an_engine_that_draws_one_flat_colour_never_becomes_ready(

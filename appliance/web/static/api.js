@@ -7,7 +7,7 @@ const KNOWN = new Set([429, 500, 503, 507]);
 /** The box answered with an error; `message` is a sentence for people. */
 export class Refused extends Error {
   constructor(status, detail) {
-    super(KNOWN.has(status) ? say(`error_${status}`) : detail);
+    super(KNOWN.has(status) ? say(`error_${status}`) : say("box_says", { sentence: detail }));
     this.status = status;
   }
 }

@@ -35,6 +35,7 @@ export class Card {
   }
 
   moment(moment) {
+    this.last = moment;
     if (this.state === "cancelling") return;
     const wake = !moment.engine_alive;
     const left = span(moment.seconds_left);
@@ -57,8 +58,16 @@ export class Card {
   }
 
   cancelling() {
+    this.before = this.state;
     this.become("cancelling");
     this.tell(say("cancelling"));
+  }
+
+  /** The cancelling failed: as it was, or as it stands by now. */
+  stay() {
+    if (this.state !== "cancelling") return;
+    this.become(this.before);
+    if (this.last) this.moment(this.last);
   }
 
   /** The pictures, once they are all there. */

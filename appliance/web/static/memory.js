@@ -1,10 +1,11 @@
-// What this browser asked for and has not seen the end of. Kept over a reload; a browser that keeps nothing is fine too.
+// What this browser asked for and has not seen the end of, for after a reload. A browser that keeps nothing is fine too:
+// only a reload forgets then.
 
 const KEY = "ensueno.asked";
 const MOST = 20;
-let asked = read();
 
-function read() {
+/** Everything that was asked for, the oldest first. */
+export function all() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY));
     return Array.isArray(kept) ? kept.filter((entry) => typeof entry?.id === "string" && entry.fields) : [];
@@ -13,23 +14,20 @@ function read() {
   }
 }
 
-function write() {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(asked));
-  } catch {
-    // full or forbidden: this visit still remembers
-  }
-}
-
-/** Everything that was asked for, the oldest first. */
-export const all = () => [...asked];
-
 export function remember(entry) {
-  asked = [...read().filter((other) => other.id !== entry.id), entry].slice(-MOST);
-  write();
+  keep([...others(entry.id), entry].slice(-MOST));
 }
 
 export function forget(id) {
-  asked = read().filter((entry) => entry.id !== id);
-  write();
+  keep(others(id));
+}
+
+const others = (id) => all().filter((entry) => entry.id !== id);
+
+function keep(asked) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(asked));
+  } catch {
+    // full or forbidden
+  }
 }

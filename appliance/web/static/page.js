@@ -86,7 +86,7 @@ async function end(card, job) {
     away(card);
     return announce(say("cancelled"));
   }
-  card.ended(job.state, job.error ?? say(job.state), () => {
+  card.ended(job.state, job.error ? say("box_says", { sentence: job.error }) : say(job.state), () => {
     away(card);
     dream(card.fields);
   });
@@ -105,10 +105,15 @@ async function pictures(job) {
 
 // --- what a visitor can do ---------------------------------------------------------------------------------------
 
-function cancel(card) {
+async function cancel(card) {
   if (card.state === "sending") return away(card);
   card.cancelling();
-  api.cancel(card.id).catch(trouble);
+  try {
+    await api.cancel(card.id);
+  } catch (error) {
+    card.stay();
+    trouble(error);
+  }
 }
 
 /** Off the stage; its pictures stay in the gallery. */

@@ -1,0 +1,88 @@
+"""A client's connection, and what keeps one client from holding all threads: a time for reading, a share of threads."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+WRITING = 60.0  # seconds for one write: a stream may last, its reader must read
+PARTING = 2.0  # seconds for a client to read the last of an answer and close
+
+
+class Connection(socket.socket):
+    """Takes over an accepted socket. Whoever is too slow counts as gone (`ConnectionResetError`).
+
+    All that is read must arrive before `deadline` (monotonic seconds), however small its pieces.
+    """
+
+    def __init__(self, accepted: socket.socket) -> None:
+        super().__init__(fileno=accepted.detach())
+        self.deadline = 0.0
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        if flags:  # somebody peeks
+            return super().recv(bufsize, flags)
+        with self._within(self.deadline - time.monotonic()):
+            return super().recv(bufsize)
+
+    def sendall(self, data: bytes, flags: int = 0, /) -> None:  # type: ignore[override]
+        with self._within(WRITING):
+            super().sendall(data, flags)
+
+    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:  # type: ignore[override]
+        with self._within(WRITING):
+            return super().sendfile(file, offset, count)
+
+    def part(self) -> None:
+        """Let the client read the answer to its end: here, since gunicorn would wait for it in its main loop."""
+        self.deadline = min(self.deadline, time.monotonic() + PARTING)
+        with contextlib.suppress(OSError):
+            self.shutdown(socket.SHUT_WR)
+            while self.recv(4096):
+                pass
+        self.deadline = 0.0
+
+    @contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        try:
+            if seconds <= 0:
+                raise TimeoutError
+            self.settimeout(seconds)
+            yield
+        except TimeoutError:
+            raise ConnectionResetError(errno.ECONNRESET, "too slow") from None
+        finally:
+            self.settimeout(None)
+
+
+class Shares:
+    """At most `most` threads at a time for one address; this machine's own (a proxy, a probe) are not counted."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def thread(self, address: str) -> Iterator[bool]:
+        """Whether there is one for the address; held for a block."""
+        address = address.removeprefix("::ffff:")
+        if address.startswith("127.") or address == "::1":
+            yield True
+            return
+        with self._lock:
+            granted = self._held[address] < self._most
+            self._held[address] += granted
+        try:
+            yield granted
+        finally:
+            with self._lock:
+                self._held[address] -= granted
+                self._held += Counter()  # forget who holds none
