@@ -36,7 +36,8 @@ def ranks(drawn: Pixels, chosen: npt.NDArray[np.int64], pictures: Pixels) -> npt
     ours, all_of_them = small(drawn), small(pictures)
     distances = np.stack([((all_of_them - one) ** 2).sum(axis=1) for one in ours])
     own = distances[np.arange(len(chosen)), chosen]
-    return (distances < own[:, None]).sum(axis=1)
+    nearer: npt.NDArray[np.int64] = (distances < own[:, None]).sum(axis=1)
+    return nearer
 
 
 def score(sampler: Sampler, dataset: Dataset, locale: str, count: int, steps: int, guidance: float) -> Score:

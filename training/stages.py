@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from training import autoencoder, data, loop
+from training import autoencoder, data, diffusion, loop, sheet
+from training.errors import TrainingError
 from training.loop import Budget, Trainer
 from training.run import Run
+from training.score import Score, score
 
 
 def train(
@@ -32,8 +34,6 @@ def train(
     elif name == "decoder":
         stage = autoencoder.DecoderStage(run, dataset, folder, device)
     else:
-        from training import diffusion
-
         stage = diffusion.DiffusionStage(run, dataset, folder, device)
     return Trainer(run, stage, folder, device, Budget(minutes, stop_after)).train()
 
@@ -49,8 +49,6 @@ def draw(
     count: int = 8,
 ) -> None:
     """A contact sheet: one row a prompt, one column a seed."""
-    from training import diffusion, sheet
-
     lines = prompts or list(run.sample.prompts)
     sampler = diffusion.Sampler(run, data.load(run, folder / "data"), folder, loop.pick_device(device_name))
     columns = [
@@ -59,3 +57,24 @@ def draw(
     ]
     rows = [np.stack([column[i] for column in columns]) for i in range(len(lines))]
     sheet.write(out, rows, lines)
+
+
+def judge(
+    run: Run,
+    folder: Path,
+    device_name: str,
+    locale: str | None,
+    count: int,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> Score:
+    """How often a name draws the picture that bears it."""
+    locale = locale or next(iter(run.locales))
+    if locale not in run.locales:
+        raise TrainingError(f"The run has no locale {locale!r}.")
+    if count < 1:
+        raise TrainingError("The count must be at least 1.")
+    dataset = data.load(run, folder / "data")
+    sampler = diffusion.Sampler(run, dataset, folder, loop.pick_device(device_name))
+    asked = run.sample.guidance if guidance is None else guidance
+    return score(sampler, dataset, locale, count, steps or run.sample.steps, asked)

@@ -51,12 +51,19 @@ def look(pid: int) -> Held | None:
     return Held(pid, command, sizes["Rss"], sizes["Pss"])
 
 
-def resident() -> float:
-    """MiB resident of this very process: microseconds, so it may be asked around every call."""
-    try:
-        return int((_PROC / "self" / "statm").read_text().split()[1]) * _PAGE / MIB
-    except OSError:
-        return 0.0
+class Resident:
+    """MiB resident of this very process: a microsecond each time, so it may be asked around every call."""
+
+    def __init__(self) -> None:
+        try:
+            self._statm: int | None = os.open(_PROC / "self" / "statm", os.O_RDONLY)
+        except OSError:
+            self._statm = None
+
+    def __call__(self) -> float:
+        if self._statm is None:
+            return 0.0
+        return int(os.pread(self._statm, 100, 0).split()[1]) * _PAGE / MIB
 
 
 def _parent(folder: Path) -> int | None:

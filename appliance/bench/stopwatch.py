@@ -21,6 +21,7 @@ from appliance.engines import Engine, Network, Tensors
 from appliance.engines.onnxruntime import OnnxRuntime
 from appliance.errors import EnsuenoError
 from appliance.options import serve_options
+from appliance.pipeline import vae_decoder
 from appliance.pipeline.manifest import Bundle
 from appliance.worker.process import run
 
@@ -47,41 +48,52 @@ class StopwatchEngine:
     def __init__(self, engine: Engine, file: IO[str]) -> None:
         self.name = engine.name
         self._engine = engine
-        self._file = file
+        self._teller = Teller(file)
 
     def load(self, bundle: Bundle, component: str) -> Network:
         """Load as the engine does, and tell how long it took."""
-        before, began = memory.resident(), time.monotonic()
+        before, began = self._teller.resident(), time.monotonic()
         network = self._engine.load(bundle, component)
-        tell(self._file, component, True, began, before)
-        return StopwatchNetwork(network, component, self._file)
+        self._teller.tell(component, True, began, before)
+        return StopwatchNetwork(network, component, self._teller)
 
 
 class StopwatchNetwork:
     """A network that tells of every call."""
 
-    def __init__(self, network: Network, name: str, file: IO[str]) -> None:
+    def __init__(self, network: Network, name: str, teller: Teller) -> None:
         self._network = network
         self._name = name
-        self._file = file
+        self._teller = teller
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """Run as the network does, and tell how long it took."""
-        before, began = memory.resident(), time.monotonic()
+        before, began = self._teller.resident(), time.monotonic()
         outputs = self._network.run(feeds)
-        tell(self._file, self._name, False, began, before)
+        self._teller.tell(self._name, False, began, before)
         return outputs
 
     def close(self) -> None:
         self._network.close()
 
 
-def tell(file: IO[str], network: str, loading: bool, began: float, before: float) -> None:
-    """Add the line of a call that ends now; what telling costs counts as the service's own cost."""
-    ended = time.monotonic()
-    call = {"network": network, "loading": loading, "began": began, "ended": ended, "grown": memory.resident() - before}
-    file.write(json.dumps(call) + "\n")
-    file.flush()
+class Teller:
+    """Writes the lines, those of a picture when it is decoded; what telling costs counts as the service's own."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.resident = memory.Resident()
+        self._file = file
+        self._calls: list[dict[str, Any]] = []
+
+    def tell(self, network: str, loading: bool, began: float, before: float) -> None:
+        """A call that ends now."""
+        ended = time.monotonic()
+        grown = self.resident() - before
+        self._calls.append({"network": network, "loading": loading, "began": began, "ended": ended, "grown": grown})
+        if network == vae_decoder.NAME:
+            self._file.writelines(json.dumps(call) + "\n" for call in self._calls)
+            self._file.flush()
+            self._calls.clear()
 
 
 def heard(path: Path) -> list[Call]:

@@ -6,6 +6,7 @@
     events   the stream of one job, and its moment      offer    what this box can draw
     images   gallery, files, feedback                   health   healthz, readyz, metrics
     page     the page, its files, openapi.json          server   gunicorn around it all
+    limits   the web's own figures                      connection   no client holds the others up
 
 `create_app` is imported when it is first used: gunicorn's main process does not need it, and stays small.
 """

@@ -15,7 +15,7 @@ from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, UNet2DCo
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training import autoencoder, checkpoint, data, diffusion, export, loop, stages
+from training import autoencoder, checkpoint, data, diffusion, export, loop, score, stages
 from training.data import Dataset
 from training.errors import TrainingError
 from training.loop import Budget, Trainer
@@ -179,3 +179,15 @@ def test_a_contact_sheet_is_drawn(run: Run, trained: Path, tmp_path: Path) -> No
 def test_missing_data_is_said(run: Run, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="python -m training data tiny"):
         data.load(run, tmp_path)
+
+
+def test_a_picture_that_is_the_right_one_scores_and_another_does_not(dataset: Dataset) -> None:
+    chosen = np.array([0, 1, 2])
+    assert score.ranks(dataset.pictures[chosen], chosen, dataset.pictures).tolist() == [0, 0, 0]
+    assert score.ranks(dataset.pictures[chosen[::-1]], chosen, dataset.pictures)[0] > 0
+
+
+def test_a_run_is_scored(run: Run, trained: Path) -> None:
+    made = stages.judge(run, trained, "cpu", "es", 99)
+    assert made.count == 5
+    assert 0.0 <= made.first <= made.among_five <= 1.0
