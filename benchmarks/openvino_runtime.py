@@ -59,7 +59,7 @@ class OpenVino:
         ids = tokenize(self._tokenizer, self._bundle, ["", wish.prompt])
         embeds = self._text_encoder.infer({"input_ids": ids})[0].copy()
         latents = wish.noise[None]
-        sigmas = sigmas_of(wish.steps)
+        sigmas = sigmas_of(self._bundle, wish.steps)
         for sigma, following in pairwise(sigmas):
             timestep = np.full(2, sigma * 1000, dtype=np.float32)
             uncond, text = self.unet(np.concatenate([latents, latents]), timestep, embeds)

@@ -116,8 +116,8 @@ def _chosen(bundle: Bundle, repeat: int, table: Mapping[str, Entry], only: Seque
     if unknown:
         raise BadInput(f"There is no peer {sorted(unknown)[0][:40]}: choose among {', '.join(table)}.")
     scheduler = bundle.manifest.scheduler
-    if scheduler.allowed[0] != "flow_match_euler" or scheduler.shift != 1.0 or scheduler.timestep_spacing == "trailing":
-        raise BadInput("The peers' loops are written for flow matching without shift: name such a bundle.")
+    if scheduler.allowed[0] != "flow_match_euler" or scheduler.timestep_spacing == "trailing":
+        raise BadInput("The peers' loops are written for flow matching: name such a bundle.")
     return [name for name in table if not only or name in only or name == OURS]
 
 

@@ -24,9 +24,12 @@ def tokenize(tokenizer: Tokenizer, bundle: Bundle, texts: list[str]) -> NDArray[
     return np.array(rows, dtype=np.int32)
 
 
-def sigmas_of(steps: int) -> Array:
-    """FlowMatchEuler's without shift: from 1 down to the smallest trained one, then 0."""
-    return np.append(np.linspace(1.0, 0.001, steps), 0.0).astype(np.float32)
+def sigmas_of(bundle: Bundle, steps: int) -> Array:
+    """FlowMatchEuler's: from 1 down to the smallest trained one, which it shifts twice, then 0."""
+    shift = bundle.manifest.scheduler.shift
+    smallest = shift * 0.001 / (1 + (shift - 1) * 0.001)
+    sigmas = np.linspace(1.0, smallest, steps)
+    return np.append(shift * sigmas / (1 + (shift - 1) * sigmas), 0.0).astype(np.float32)
 
 
 def to_pixels(image: Array) -> NDArray[np.uint8]:
@@ -72,7 +75,7 @@ class PlainOnnxRuntime:
         ids = tokenize(self._tokenizer, self._bundle, ["", wish.prompt])
         embeds = self._text_encoder.run(None, {"input_ids": ids})[0]
         latents = wish.noise[None]
-        sigmas = sigmas_of(wish.steps)
+        sigmas = sigmas_of(self._bundle, wish.steps)
         for sigma, following in pairwise(sigmas):
             timestep = np.full(2, sigma * 1000, dtype=np.float32)
             uncond, text = self.unet(np.concatenate([latents, latents]), timestep, embeds)

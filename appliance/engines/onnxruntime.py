@@ -22,7 +22,7 @@ _DTYPES = {
     "tensor(int64)": "int64",
 }
 _SILENT = 4  # its own log would speak beside our one sentence
-_SPIN_MICROSECONDS = 100  # as fast as its default when idle, many times faster when busy: docs/benchmarks.md
+_SPIN_MICROSECONDS = 100  # by default the threads of one network spin in the way of the next: docs/benchmarks.md
 _SMT = Path("/sys/devices/system/cpu/smt/active")
 
 

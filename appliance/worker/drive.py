@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -80,7 +81,7 @@ class Flight:
 
 
 class Driver:
-    """Holds the flights. The process calls `turn` for ever; tests call it once at a time."""
+    """Holds the flights. `turn` is `look`, then `work`; the process looks only when somebody rang."""
 
     def __init__(
         self,
@@ -117,25 +118,37 @@ class Driver:
         self.note: str | None = None
 
     def turn(self) -> bool:
-        """Drop the cancelled, admit the waiting, take a step, end the done. False when there was nothing to do.
+        """Look, then work. False when there was nothing to do."""
+        self.look()
+        return self.work()
 
-        A full disk or a busy journal ends the turn early and is tried again: it loses nothing.
-        """
-        self._turns += 1
-        try:
+    def look(self) -> None:
+        """Ask the journal: drop the cancelled, admit the waiting. Needed only when somebody rang."""
+        with self._patience():
             self._drop_cancelled()
             self._admit()
+
+    def work(self) -> bool:
+        """Take a step, end the done. False when there was nothing to do."""
+        self._turns += 1
+        worked = False
+        with self._patience():
             worked = self._step()
             if self._clock() >= self._retry_at:
                 for job_id in list(self._failing):
                     self._fail(job_id)
                 for flight in [flight for flight in self.flights.values() if flight.drawn]:
                     self._settle(flight)
+        return worked
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """A full disk or a busy journal is tried again later: it loses nothing."""
+        try:
+            yield
         except (NoRoom, Unavailable) as error:
             self._retry_at = self._clock() + RETRY_EVERY
             self.note = str(error)
-            return False
-        return worked
 
     def stop(self) -> None:
         """Give everything back in good order: checkpoints on the disk, jobs queued again, charged to nobody."""

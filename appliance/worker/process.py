@@ -27,6 +27,7 @@ from appliance.worker.checkpoint import Checkpoints
 from appliance.worker.drive import Driver
 
 IDLE_SECONDS = 1.0
+LOOK_EVERY = 0.25  # seconds between two looks at the journal when nobody rings
 BEAT_EVERY = 0.5
 LOAD_PATIENCE = 300.0
 _STEP_PATIENCE = 15.0
@@ -95,12 +96,16 @@ class EngineProcess:
     def run(self) -> None:
         """Turn until `ask_to_stop`, then give the jobs back in good order."""
         with self._board.bell() as bell:
+            looked = -LOOK_EVERY
+            rung = True
             while not self._stopping:
                 began = time.monotonic()
-                worked = self._driver.turn()
+                if rung or began - looked >= LOOK_EVERY:
+                    looked = began
+                    self._driver.look()
+                worked = self._driver.work()
                 self._heart.worked(time.monotonic() - began, self._driver)
-                if not worked:
-                    bell.wait(IDLE_SECONDS)
+                rung = bool(bell.wait(0.0 if worked else IDLE_SECONDS))
         self._driver.stop()
 
     def ask_to_stop(self, signum: int = 0, frame: FrameType | None = None) -> None:
