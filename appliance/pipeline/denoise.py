@@ -91,10 +91,10 @@ def begin(
 
 
 def feeds(state: DenoiseState) -> Feeds:
-    """The UNet's input for the state's next step. Views, not copies: read them only."""
+    """The UNet's input for the state's next step."""
     rows = state.rows
-    sample = np.broadcast_to(state.latents, (rows, *state.latents.shape))
-    timestep = np.broadcast_to(state.schedule.timesteps[state.step], (rows,))
+    sample = state.latents[None].repeat(rows, axis=0)
+    timestep = state.schedule.timesteps[state.step : state.step + 1].repeat(rows)
     return Feeds(sample, timestep, state.prompt_embeds)
 
 

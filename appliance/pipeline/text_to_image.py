@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,10 +94,10 @@ class TextToImage:
             }
         )
         noise_pred = outputs[NOISE_PRED].astype(np.float32, copy=False)
-        ends = np.cumsum([len(item.sample) for item in batch])
+        ends = list(accumulate(len(item.sample) for item in batch))
         if len(noise_pred) != ends[-1]:
             raise EngineFault(f"{UNET} answered {len(noise_pred)} rows to {ends[-1]}: export the bundle again.")
-        return np.split(noise_pred, ends[:-1])
+        return [noise_pred[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
     def preview(self, state: DenoiseState) -> NDArray[np.uint8]:
         """A small picture of where the denoising stands, (h, w, 3) uint8; costs microseconds."""
