@@ -184,7 +184,7 @@ def _model_verify(options: argparse.Namespace) -> None:
 
     bundle = Bundle.open(config.load({"bundle": options.bundle}).bundle)
     bundle.verify()
-    print(f"{bundle.manifest.name} {bundle.manifest.version} is whole: {len(bundle.manifest.files)} files.")
+    print(f"{bundle.manifest.title} is whole: {len(bundle.manifest.files)} files.")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

@@ -88,7 +88,7 @@ def _memory(settings: Settings) -> str:
 def _bundle(settings: Settings) -> str:
     bundle = Bundle.open(settings.bundle)
     bundle.verify()
-    return f"{bundle.manifest.name} {bundle.manifest.version}, {len(bundle.manifest.files)} files, all whole"
+    return f"{bundle.manifest.title}, {len(bundle.manifest.files)} files, all whole"
 
 
 def _engine(settings: Settings) -> str:

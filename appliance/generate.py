@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import re
 import sys
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from appliance.errors import BadInput
+from appliance.ids import slug
 from appliance.job import picture_seed
 from appliance.pipeline.manifest import Bundle
 from appliance.request import GenerationRequest
 
 Told = Callable[[int, int], None]
+_NAME = 40  # letters of a prompt in a file's name
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,8 @@ def here(fields: dict[str, Any], folder: Path, threads: int | None, told: Told) 
     pipeline = TextToImage.load(bundle, threads=threads)
     try:
         pictures = draw_together(pipeline, request, told)
-        name = f"{bundle.manifest.name} {bundle.manifest.version}"
         pngs = [
-            png.encode_with_request(pixels, request, index, engine=pipeline.engine_name, bundle=name)
+            png.encode_with_request(pixels, request, index, engine=pipeline.engine_name, bundle=bundle.manifest.title)
             for index, pixels in enumerate(pictures)
         ]
         return Drawn(pngs, seeds(request.model_dump()), pipeline.engine_name, pipeline.truncated(request))
@@ -57,7 +56,7 @@ def save(drawn: Drawn, prompt: str, out: Path | None) -> list[Path]:
     paths = []
     for index, (png, seed) in enumerate(zip(drawn.pngs, drawn.seeds, strict=True)):
         if out is None:
-            path = _unused(Path(f"{slug(prompt)}-{seed}.png"))
+            path = _unused(Path(f"{slug(prompt, _NAME) or 'picture'}-{seed}.png"))
         else:
             path = out.with_stem(f"{out.stem}-{index + 1}") if len(drawn.pngs) > 1 else out
         try:
@@ -72,12 +71,6 @@ def _unused(path: Path) -> Path:
     """The path, with a number when a picture of that name is there already: none is ever overwritten."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     return next(candidate for candidate in itertools.chain([path], numbered) if not candidate.exists())
-
-
-def slug(prompt: str) -> str:
-    """A file name from a prompt: 'Una niña!' → 'una-nina'."""
-    plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-") or "picture"
 
 
 def seeds(request: Mapping[str, Any]) -> list[int]:

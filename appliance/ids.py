@@ -1,10 +1,11 @@
-"""Names made by the box: sortable ids, and the id of this boot."""
+"""Names made by the box: sortable ids, file names, and the id of this boot."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import time
+import unicodedata
 from pathlib import Path
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -16,6 +17,12 @@ def new_id() -> str:
     """A ULID: 48 bits of milliseconds, 80 of chance, in 26 characters that sort by time."""
     number = (int(time.time() * 1000) % (1 << 48)) << 80 | secrets.randbits(80)
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def slug(sentence: str, most: int) -> str:
+    """A name every file system takes, at most `most` letters: 'Una niña!' → 'una-nina'; empty without any."""
+    plain = unicodedata.normalize("NFKD", sentence).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:most].strip("-")
 
 
 def boot_id() -> str:

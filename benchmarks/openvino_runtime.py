@@ -6,7 +6,6 @@ it, it computes other numbers than everyone else here: shown, but no peer in pre
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from appliance.pipeline.manifest import Bundle
-from benchmarks.plain_onnxruntime import sigmas_of, to_pixels, tokenize
+from benchmarks.plain_onnxruntime import denoise, to_pixels, tokenize
 from benchmarks.player import Array, Wish, wish_for
 
 
@@ -58,12 +57,7 @@ class OpenVino:
         """Both texts in one call, then the loop."""
         ids = tokenize(self._tokenizer, self._bundle, ["", wish.prompt])
         embeds = self._text_encoder.infer({"input_ids": ids})[0].copy()
-        latents = wish.noise[None]
-        sigmas = sigmas_of(self._bundle, wish.steps)
-        for sigma, following in pairwise(sigmas):
-            timestep = np.full(2, sigma * 1000, dtype=np.float32)
-            uncond, text = self.unet(np.concatenate([latents, latents]), timestep, embeds)
-            latents = latents + (following - sigma) * (uncond + wish.guidance * (text - uncond))
+        latents = denoise(self.unet, self._bundle, wish, embeds)
         settings = self._bundle.manifest.latents
         unscaled = (latents / settings.scaling_factor + settings.shift_factor).astype(np.float32)
         image = self._vae.infer({"latents": unscaled})[0]

@@ -86,7 +86,7 @@ def compare(
     reference = next(name for name in _REFERENCES if name in shown)
     return {
         "machine": where,
-        "bundle": f"{bundle.manifest.name} {bundle.manifest.version}",
+        "bundle": bundle.manifest.title,
         "repeat": repeat,
         "busy": busy,
         "unet": _table(unet),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +31,16 @@ def sigmas_of(bundle: Bundle, steps: int) -> Array:
     smallest = shift * 0.001 / (1 + (shift - 1) * 0.001)
     sigmas = np.linspace(1.0, smallest, steps)
     return np.append(shift * sigmas / (1 + (shift - 1) * sigmas), 0.0).astype(np.float32)
+
+
+def denoise(unet: Callable[[Array, Array, Array], Array], bundle: Bundle, wish: Wish, embeds: Array) -> Array:
+    """Euler steps with guidance, from the wish's noise to final latents (1, channels, h, w)."""
+    latents = wish.noise[None]
+    for sigma, following in pairwise(sigmas_of(bundle, wish.steps)):
+        timestep = np.full(2, sigma * 1000, dtype=np.float32)
+        uncond, text = unet(np.concatenate([latents, latents]), timestep, embeds)
+        latents = latents + (following - sigma) * (uncond + wish.guidance * (text - uncond))
+    return latents
 
 
 def to_pixels(image: Array) -> NDArray[np.uint8]:
@@ -74,12 +85,7 @@ class PlainOnnxRuntime:
         """Both texts in one call, then the loop."""
         ids = tokenize(self._tokenizer, self._bundle, ["", wish.prompt])
         embeds = self._text_encoder.run(None, {"input_ids": ids})[0]
-        latents = wish.noise[None]
-        sigmas = sigmas_of(self._bundle, wish.steps)
-        for sigma, following in pairwise(sigmas):
-            timestep = np.full(2, sigma * 1000, dtype=np.float32)
-            uncond, text = self.unet(np.concatenate([latents, latents]), timestep, embeds)
-            latents = latents + (following - sigma) * (uncond + wish.guidance * (text - uncond))
+        latents = denoise(self.unet, self._bundle, wish, embeds)
         settings = self._bundle.manifest.latents
         unscaled = latents / settings.scaling_factor + settings.shift_factor
         image = self._vae.run(None, {"latents": unscaled.astype(np.float32)})[0]

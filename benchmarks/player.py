@@ -91,8 +91,7 @@ class Peer(Protocol):
 def wish_for(bundle: Bundle, seed: int) -> Wish:
     """A picture at the bundle's defaults; another seed is another sentence too."""
     manifest = bundle.manifest
-    words = next((lines[0] for lines in manifest.examples.values() if lines), "a red apple")
-    request = GenerationRequest.of({"prompt": f"{words} {seed}", "seed": seed}, manifest.offer())
+    request = GenerationRequest.of({"prompt": f"{manifest.example} {seed}", "seed": seed}, manifest.offer())
     scale = manifest.latents.scale
     shape = (manifest.latents.channels, request.height // scale, request.width // scale)
     noise = Noise(seed).at(0, shape)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from appliance.draw import draw_together
-from appliance.generate import Drawn, save, slug
+from appliance.generate import Drawn, save
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.request import GenerationRequest, Offer
 
@@ -23,8 +23,9 @@ from appliance.request import GenerationRequest, Offer
         ("x" * 300, "x" * 40),
     ],
 )
-def test_a_file_is_named_by_its_prompt(prompt: str, name: str) -> None:
-    assert slug(prompt) == name
+def test_a_file_is_named_by_its_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt: str, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert save(Drawn([b"1"], [5], "onnxruntime", None), prompt, None) == [tmp_path / f"{name}-5.png"]
 
 
 def test_a_named_file_is_written_where_it_was_asked_for(tmp_path: Path) -> None:

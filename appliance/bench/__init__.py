@@ -33,7 +33,7 @@ def bench(settings: Settings, repeat: int) -> dict[str, Any]:
     figures = [*measured.figures, *service.measure(plan, repeat, png_ms=measured.png_ms)]
     return {
         "machine": where,
-        "bundle": f"{bundle.manifest.name} {bundle.manifest.version}",
+        "bundle": bundle.manifest.title,
         "repeat": repeat,
         "figures": [figure.as_json() for figure in figures],
     }

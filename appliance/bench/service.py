@@ -11,7 +11,7 @@ from typing import Any
 from appliance.bench import memory, stopwatch
 from appliance.bench.box import WEB, Asked, Box, Plan
 from appliance.bench.figures import Figure, Goal, timed
-from appliance.bench.stages import PICTURE, words
+from appliance.bench.stages import PICTURE
 from appliance.pipeline.manifest import Bundle
 
 FIRST_PICTURE = Goal("≤", 5.0)
@@ -39,7 +39,7 @@ def measure(plan: Plan, repeat: int, png_ms: float) -> list[Figure]:
 
 def _wishes(bundle: Bundle) -> Iterator[dict[str, Any]]:
     """A sentence never met before, at the bundle's defaults."""
-    return ({"prompt": f"{words(bundle)} {number}", "seed": number} for number in count(1))
+    return ({"prompt": f"{bundle.manifest.example} {number}", "seed": number} for number in count(1))
 
 
 def _cold_start(plan: Plan, repeat: int, wishes: Iterator[dict[str, Any]]) -> list[Figure]:

@@ -39,17 +39,12 @@ def threads(settings: Settings) -> int:
     return settings.threads or cores()
 
 
-def words(bundle: Bundle) -> str:
-    """A sentence of the kind that the bundle was made for."""
-    return next((lines[0] for lines in bundle.manifest.examples.values() if lines), "a red apple")
-
-
 def measure(bundle: Bundle, threads: int, repeat: int) -> Measured:
     """Load the bundle here and measure each stage at the bundle's defaults."""
     began = time.perf_counter()
     pipeline = TextToImage.load(bundle, OnnxRuntime(threads))
     loaded = time.perf_counter() - began
-    request = GenerationRequest.of({"prompt": words(bundle), "seed": 1}, bundle.manifest.offer())
+    request = GenerationRequest.of({"prompt": bundle.manifest.example, "seed": 1}, bundle.manifest.offer())
     start = pipeline.start(request)
     try:
         text = _text(bundle, threads, request, repeat)
@@ -111,7 +106,7 @@ def _pixels(pipeline: TextToImage, request: GenerationRequest, repeat: int) -> t
     """Decode, PNG and preview of a finished picture, and the PNG's runs."""
     *_, state = pipeline.denoise(request)
     pixels = pipeline.decode(state.latents)
-    name = f"{pipeline.bundle.manifest.name} {pipeline.bundle.manifest.version}"
+    name = pipeline.bundle.manifest.title
     encode = partial(png.encode_with_request, pixels, request, 0, engine=pipeline.engine_name, bundle=name)
     pngs = timed(encode, repeat, "ms", calls=5)
     return [

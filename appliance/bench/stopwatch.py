@@ -19,10 +19,9 @@ from appliance import config
 from appliance.bench import memory
 from appliance.engines import Engine, Network, Tensors
 from appliance.engines.onnxruntime import OnnxRuntime
-from appliance.errors import EnsuenoError
-from appliance.options import serve_options
 from appliance.pipeline import vae_decoder
 from appliance.pipeline.manifest import Bundle
+from appliance.worker.__main__ import main
 from appliance.worker.process import run
 
 
@@ -101,18 +100,11 @@ def heard(path: Path) -> list[Call]:
     return [Call.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def main() -> int:
-    """The engine's whole life, as `python -m appliance.worker`."""
-    try:
-        options, file = serve_options("python -m appliance.bench.stopwatch", sys.argv[2:])
-        settings = config.load(options, file)
-        with Path(sys.argv[1]).open("a", encoding="utf-8") as told:
-            run(settings, StopwatchEngine(OnnxRuntime(settings.threads), told))
-    except EnsuenoError as error:
-        print(error, file=sys.stderr)
-        return error.exit_status
-    return 0
+def watched(settings: config.Settings) -> None:
+    """The engine's whole life, as `python -m appliance.worker`, telling the file named first on the command line."""
+    with Path(sys.argv[1]).open("a", encoding="utf-8") as told:
+        run(settings, StopwatchEngine(OnnxRuntime(settings.threads), told))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("python -m appliance.bench.stopwatch", sys.argv[2:], watched))

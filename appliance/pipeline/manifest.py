@@ -167,6 +167,16 @@ class Manifest(_Part):
                 raise ValueError(f"the preview does not map {self.latents.channels} channels to {columns} numbers")
         return self
 
+    @property
+    def title(self) -> str:
+        """Name and version, as pictures, pulse and people are told."""
+        return f"{self.name} {self.version}"
+
+    @property
+    def example(self) -> str:
+        """A sentence of the kind that the bundle was made for."""
+        return next((sentence for sentences in self.examples.values() for sentence in sentences), "a red apple")
+
     def offer(self) -> Offer:
         """The limits that requests are held to."""
         return Offer(

@@ -74,7 +74,7 @@ class TextToImage:
             guidance_scale=request.guidance,
             seed=picture_seed(request.seed, index),
             shape=(manifest.latents.channels, request.height // scale, request.width // scale),
-            label=f"{manifest.name} {manifest.version} {request.to_json()}",
+            label=f"{manifest.title} {request.to_json()}",
         )
 
     def truncated(self, request: GenerationRequest) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from flask import Blueprint, Response, request, send_file
 from pydantic import ValidationError
 
 from appliance.errors import BadInput
+from appliance.ids import slug
 from appliance.job import Image
 from appliance.web.answers import as_json
 from appliance.web.body import read_json
@@ -78,6 +78,4 @@ def feedback(image_id: str) -> Response:
 
 def file_name(picture: Image) -> str:
     """A name every file system takes, from the prompt's letters and the seed."""
-    plain = unicodedata.normalize("NFKD", picture.prompt).encode("ascii", "ignore").decode()
-    words = re.findall(r"[a-z0-9]+", plain.lower())
-    return "-".join(["ensueno", *words])[:60].rstrip("-") + f"-{picture.seed}.png"
+    return f"{slug(f'ensueno {picture.prompt}', 60)}-{picture.seed}.png"

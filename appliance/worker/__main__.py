@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from appliance import config
 from appliance.errors import EnsuenoError
@@ -11,12 +12,12 @@ from appliance.options import serve_options
 from appliance.worker.process import run
 
 
-def main() -> int:
-    """Run until asked to stop; one sentence on standard error when that is impossible."""
+def main(prog: str, arguments: list[str], live: Callable[[config.Settings], None] = run) -> int:
+    """`live` until asked to stop; one sentence on standard error when that is impossible."""
     os.umask(0o077)
     try:
-        options, file = serve_options("python -m appliance.worker", sys.argv[1:])
-        run(config.load(options, file))
+        options, file = serve_options(prog, arguments)
+        live(config.load(options, file))
     except EnsuenoError as error:
         print(error, file=sys.stderr)
         return error.exit_status
@@ -24,4 +25,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("python -m appliance.worker", sys.argv[1:]))

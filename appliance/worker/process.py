@@ -19,7 +19,7 @@ from appliance.errors import EngineFault
 from appliance.images import ImageStore
 from appliance.journal import Journal
 from appliance.lock import only_one
-from appliance.pipeline.manifest import Bundle, Manifest
+from appliance.pipeline.manifest import Bundle
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.progress import Board, Pulse, board_folder, boottime
 from appliance.request import GenerationRequest
@@ -71,7 +71,7 @@ class EngineProcess:
         self._stopping = False
         session = journal.open_session()
         bundle = Bundle.open(settings.bundle)
-        named = f"{bundle.manifest.name} {bundle.manifest.version}"
+        named = bundle.manifest.title
         self._heart = Heart(self._board, _first_pulse(session, named))
         bundle.verify()
         pipeline = TextToImage.load(bundle, engine, settings.threads)
@@ -115,11 +115,10 @@ class EngineProcess:
 
 def prove(pipeline: TextToImage) -> float:
     """Draw a real picture (twice, to time it warm); returns the seconds a default one takes. Raises `EngineFault`."""
-    manifest: Manifest = pipeline.bundle.manifest
+    manifest = pipeline.bundle.manifest
     offer = manifest.offer()
-    words = next((words for examples in manifest.examples.values() for words in examples), "a red apple")
     steps = max(_PROOF_STEPS, offer.steps[0])
-    request = GenerationRequest.of({"prompt": words, "seed": 1, "steps": steps}, offer)
+    request = GenerationRequest.of({"prompt": manifest.example, "seed": 1, "steps": steps}, offer)
     for _ in range(2):  # the first run of a network is never its pace
         began = time.monotonic()
         *_, state = pipeline.denoise(request)
