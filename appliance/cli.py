@@ -50,7 +50,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler", help="one of the bundle's schedulers")
     parser.add_argument("--size", help="WIDTHxHEIGHT, one of the bundle's sizes")
     parser.add_argument("--count", type=int, help="how many pictures, each with the next seed")
-    parser.add_argument("--locale", help="the place of the words: en, es, en-GB ...")
+    parser.add_argument("--locale", help="the place of the words (en, es, en-GB ...): what they mean there is drawn")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the PNG to write")
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="the model bundle (the one that comes along)")
     parser.add_argument("--threads", type=int, help="CPU threads (all cores)")

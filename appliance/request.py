@@ -35,7 +35,7 @@ class Offer:
     """What a bundle can draw: the limits a request is held to, and what it is given when it says nothing.
 
     `sizes` are (width, height) in pixels, the default first; the ranges are inclusive; the default scheduler
-    is the first one.
+    is the first one; `locales` are those whose words the bundle knows, any other is taken too.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -46,6 +46,7 @@ class Offer:
     schedulers: tuple[str, ...]
     max_count: int = 4
     default_locale: str = "en"
+    locales: tuple[str, ...] = ("en",)
 
 
 class GenerationRequest(BaseModel):

@@ -65,6 +65,7 @@ def export(source: Source, out: Path, storage: weights.Storage, say: Say, previe
             sizes=[list(size) for size in sizes],
             defaults=_defaults(source, settings),
             locales=source.card.locales or ["en"],
+            locale_prompts=source.card.locale_prompts,
             examples={place: words for place, words in source.card.examples.items() if words},
             files=_files(folder, networks, tokenizer.file),
         )

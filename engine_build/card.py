@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from appliance.errors import BadInput
+from appliance.pipeline.manifest import check_locale_prompts
 
 Pixels = Annotated[int, Field(ge=1, le=8192)]
 
@@ -29,6 +30,12 @@ class Card(BaseModel):
     sizes: list[tuple[Pixels, Pixels]] = []
     examples: dict[str, list[str]] = {}
     locales: list[str] = []
+    locale_prompts: dict[str, str] = {}
+
+    @field_validator("locale_prompts")
+    @classmethod
+    def _templates(cls, prompts: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        return check_locale_prompts(prompts, info.data.get("locales") or ["en"])
 
     @classmethod
     def read(cls, path: Path) -> Card:
@@ -42,7 +49,8 @@ class Card(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "json"
-            raise BadInput(f"{path.name}: {where}: {first['msg']}.") from None
+            detail = first["msg"].removeprefix("Value error, ")
+            raise BadInput(f"{path.name}: {where}: {detail}.") from None
 
     def with_options(self, **options: object) -> Card:
         """The card with what the command line gave (None: not given)."""

@@ -27,6 +27,10 @@ LENGTH = 16
 WIDTH = 32
 HIDDEN = 32
 SIZES = [[64, 64], [96, 64], [64, 96]]
+PLACES: dict[str, Any] = {  # changes for a bundle that reads words in templates; it has none for pt
+    "locales": ["en", "en-GB", "es", "pt"],
+    "locale_prompts": {"en": "en-us: {}", "en-GB": "en-gb: {}", "es": "({}) es"},
+}
 _TYPES: dict[str, int] = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,

@@ -6,10 +6,19 @@ Reads no tensor and imports no numpy, so the web process can hold requests to th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from appliance.errors import BadBundle
 from appliance.request import Offer
@@ -135,8 +144,16 @@ class Manifest(_Part):
     defaults: Defaults = Defaults()
     preview: Preview | None = None
     locales: list[str] = ["en"]
+    locale_prompts: dict[str, str] = Field(
+        default={}, description="What the model reads: a template with {} by locale."
+    )
     examples: dict[str, list[str]] = {}
     files: dict[str, FileEntry]
+
+    @field_validator("locale_prompts")
+    @classmethod
+    def _templates(cls, prompts: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        return check_locale_prompts(prompts, info.data.get("locales", prompts))
 
     @field_validator("files")
     @classmethod
@@ -188,6 +205,7 @@ class Manifest(_Part):
             schedulers=tuple(self.scheduler.allowed),
             max_count=self.limits.count,
             default_locale=self.defaults.locale,
+            locales=tuple(self.locales),
         )
 
 
@@ -253,6 +271,16 @@ class Bundle:
                 if name is not None:
                     self.path(name)
         self.path(self.manifest.tokenizer.file)
+
+
+def check_locale_prompts(prompts: dict[str, str], locales: Collection[str]) -> dict[str, str]:
+    """The templates themselves, if each has its locale and one place for the sentence. Raises `ValueError`."""
+    for locale, template in prompts.items():
+        if locale not in locales:
+            raise ValueError(f"{locale!r} is not among the locales {', '.join(locales)}")
+        if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
+            raise ValueError(f"the template of {locale!r} must hold {{}} once, for the sentence, and no other brace")
+    return prompts
 
 
 def sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ from appliance.engines.onnxruntime import OnnxRuntime
 from appliance.errors import BadBundle, EngineFault
 from appliance.job import picture_seed
 from appliance.pipeline import preview, text_encoder, vae_decoder
+from appliance.pipeline.caption import Caption, caption
 from appliance.pipeline.denoise import DenoiseState, Feeds, advance, begin, feeds
 from appliance.pipeline.manifest import Bundle, Component
 from appliance.pipeline.schedulers import make_schedule
@@ -78,8 +79,9 @@ class TextToImage:
         )
 
     def truncated(self, request: GenerationRequest) -> str | None:
-        """The end of the prompt that the tokenizer must cut off, or None."""
-        return self._tokenizer(request.prompt).truncated
+        """The end of the prompt that the tokenizer must cut off, or None; a locale's template takes room too."""
+        read = self._caption(request.prompt, request)
+        return read.unread(self._tokenizer(read.text).cut)
 
     def predict(self, batch: Sequence[Feeds]) -> list[NDArray[np.float32]]:
         """One UNet call for all of them (latents of one shape); for each its rows of noise_pred, float32.
@@ -121,10 +123,14 @@ class TextToImage:
 
     def _embeds(self, request: GenerationRequest) -> NDArray[np.float32]:
         """(1, length, width), or with guidance (2, length, width), the negative prompt first."""
-        text = self._text_encoder.encode(request.prompt)
+        text = self._text_encoder.encode(self._caption(request.prompt, request).text)
         if request.guidance <= 1.0:
             return text
-        return np.concatenate([self._text_encoder.encode(request.negative_prompt), text])
+        negative = self._text_encoder.encode(self._caption(request.negative_prompt, request).text)
+        return np.concatenate([negative, text])
+
+    def _caption(self, words: str, request: GenerationRequest) -> Caption:
+        return caption(words, request.locale, self.bundle.manifest)
 
     def _joined(self, name: str, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.floating]:
         """The rows of all parts under one another, in the dtype that the UNet's tensor has."""

@@ -14,10 +14,10 @@ from appliance.pipeline.manifest import Bundle
 
 @dataclass(frozen=True)
 class Tokens:
-    """`token_ids` (1, max_length) int32, padded; `truncated` is the end of the text that did not fit, or None."""
+    """`token_ids` (1, max_length) int32, padded; `cut` is where in the text begins what did not fit, or None."""
 
     token_ids: NDArray[np.int32]
-    truncated: str | None
+    cut: int | None
 
 
 class Tokenizer:
@@ -40,7 +40,5 @@ class Tokenizer:
         room = settings.max_length - 2
         ids = [settings.bos_token_id, *encoding.ids[:room], settings.eos_token_id]
         ids += [settings.pad_token_id] * (settings.max_length - len(ids))
-        truncated = None
-        if len(encoding.ids) > room:
-            truncated = text[encoding.offsets[room][0] :].strip() or None
-        return Tokens(np.array([ids], dtype=np.int32), truncated)
+        cut = encoding.offsets[room][0] if len(encoding.ids) > room else None
+        return Tokens(np.array([ids], dtype=np.int32), cut)

@@ -84,8 +84,9 @@ class OfferView(_Answer):
     schedulers: list[str] = Field(description="The default first.")
     max_count: int
     max_prompt: int
-    locales: list[str]
-    examples: dict[str, list[str]] = Field(description="Prompts to try, by language.")
+    locales: list[str] = Field(description="Whose words the model knows; any other is taken too.")
+    locale: str = Field(description="The one of them that is nearest to the visitor's (Accept-Language).")
+    examples: dict[str, list[str]] = Field(description="Prompts to try, by locale: for each the nearest there are.")
 
 
 class OpenAIImage(_Answer):

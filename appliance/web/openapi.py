@@ -112,7 +112,7 @@ def wish(offer: Offer) -> Schema:
         "width": {"enum": sorted({width for width, _ in offer.sizes})},
         "height": {"enum": sorted({height for _, height in offer.sizes})},
         "count": {"maximum": offer.max_count},
-        "locale": {"default": offer.default_locale},
+        "locale": {"default": offer.default_locale, "examples": list(offer.locales)},
     }
     own = {
         "id": {"type": "string", "pattern": f"^{JOB_ID.pattern}$"},

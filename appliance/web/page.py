@@ -46,12 +46,17 @@ def page() -> Response:
 
     In the visitor's language, as far as the box knows it.
     """
-    language = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
+    language = page_language()
     html = render_template("page.html", language=language, words=words(language), max_prompt=MAX_PROMPT)
     response = Response(html, content_type="text/html; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
     response.headers["Vary"] = "Accept-Language"
     return response
+
+
+def page_language() -> str:
+    """The page's language for the visitor who asks now."""
+    return request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
 
 
 @blueprint.get("/static/<name>")

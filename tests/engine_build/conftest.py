@@ -79,6 +79,7 @@ def make_flow_folder(folder: Path) -> Path:
         "sizes": [[64, 64], [96, 64]],
         "examples": {"en": ["a red apple", "the dog"], "es": ["manzana"]},
         "locales": ["en", "es"],
+        "locale_prompts": {"en": "the {}", "es": "{}"},
     }
     (folder / "ensueno.json").write_text(json.dumps(card))
     return folder

@@ -80,6 +80,7 @@ def test_the_manifest_says_what_the_folder_and_its_card_say(bundle: Path) -> Non
     assert manifest.components["unet"].inputs[0].shape == ["batch", 4, "2*h", "2*w"]
     assert manifest.components["vae_decoder"].outputs[0].shape == ["batch", 3, "8*h", "8*w"]
     assert manifest.preview is not None
+    assert manifest.locale_prompts == {"en": "the {}", "es": "{}"}
     assert "source" not in {Path(name).parts[0] for name in manifest.files}
 
 

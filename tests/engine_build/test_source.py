@@ -68,6 +68,14 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "unfit size": (lambda folder: edit(folder / "ensueno.json", sizes=[[64, 72]]), "multiples of 16"),
     "unfit name": (lambda folder: edit(folder / "ensueno.json", name="../up"), "ensueno.json: name"),
+    "unfit template": (
+        lambda folder: edit(folder / "ensueno.json", locale_prompts={"en": "en-us:"}),
+        "ensueno.json: locale_prompts: the template of 'en' must hold {} once, for the sentence, and no other brace.",
+    ),
+    "template of nowhere": (
+        lambda folder: edit(folder / "ensueno.json", locale_prompts={"en-GB": "{}"}),
+        "ensueno.json: locale_prompts: 'en-GB' is not among the locales en, es.",
+    ),
     "no tokenizer": (lambda folder: (folder / "tokenizer/tokenizer.json").unlink(), "merges.txt"),
     "long header": (long_header, "over the limit"),
     "header past the end": (lambda folder: write_header(folder / UNET, b"{}", 99), "past the end"),

@@ -191,6 +191,13 @@ ENTRY = {"sha256": "0" * 64, "bytes": 1}
         ("sizes", [[64, 60]], "the size 64x60 is no multiple of the latents' scale 8"),
         ("sizes", [[0, 64]], "the size 0x64"),
         ("scheduler.allowed", [], "scheduler.allowed"),
+        ("locale_prompts", {"en-GB": "en-gb: {}"}, "locale_prompts: 'en-GB' is not among the locales en)"),
+        ("locale_prompts", {"en": "en-us:"}, "the template of 'en' must hold {} once"),
+        ("locale_prompts", {"en": "{}: {}"}, "the template of 'en' must hold {} once"),
+        ("locale_prompts", {"en": "{0}"}, "the template of 'en' must hold {} once"),
+        ("locale_prompts", {"en": "{{}}"}, "and no other brace"),
+        ("locale_prompts", {"en": "}{ {}"}, "and no other brace"),
+        ("locale_prompts", {"en": 5}, "locale_prompts.en"),
         ("preview", {"patch": 1, "matrix": [[1, 1, 1]] * 3, "bias": [0, 0, 0]}, "preview does not map 4 channels"),
         ("preview", {"patch": 2, "matrix": [[1, 1, 1]] * 4, "bias": [0, 0, 0]}, "to 12 numbers"),
     ],
@@ -209,6 +216,13 @@ def test_a_manifest_that_lacks_something_is_told(tmp_path: Path, name: str) -> N
     manifest = described()
     del manifest[name]
     assert f"{name}: Field required" in refusal(lambda: Bundle.open(write(tmp_path / "tiny", manifest)))
+
+
+def test_templates_may_be_absent_or_only_some(tmp_path: Path) -> None:
+    assert Bundle.open(write(tmp_path / "none", described())).manifest.locale_prompts == {}
+    some = {"locales": ["en", "es"], "locale_prompts": {"en": "en-us: {}"}}
+    manifest = Bundle.open(write(tmp_path / "some", described() | some)).manifest
+    assert (manifest.locale_prompts, manifest.offer().locales) == ({"en": "en-us: {}"}, ("en", "es"))
 
 
 def test_a_preview_that_fits_is_used(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,17 @@ from appliance.pipeline.manifest import Bundle
 from appliance.pipeline.preview import preview
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.pipeline.vae_decoder import to_pixels
-from tests.bundles import CHANNELS, SCALE, make_tiny_bundle
+from tests.bundles import CHANNELS, PLACES, SCALE, make_tiny_bundle
 from tests.pipeline.conftest import Wish
+
+
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextToImage]:
+    """A bundle with the same weights that reads words in the templates of `PLACES`."""
+    bundle = Bundle.open(make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "placed", **PLACES))
+    pipeline = TextToImage.load(bundle, threads=1)
+    yield pipeline
+    pipeline.close()
 
 
 def drawn(pipeline: TextToImage, request: Any, index: int = 0) -> DenoiseState:
@@ -79,6 +88,42 @@ def test_a_picture_in_a_batch_is_bit_for_bit_the_picture_alone(bundle: Bundle, w
 def test_truncated(pipeline: TextToImage, wish: Wish) -> None:
     assert pipeline.truncated(wish()) is None
     assert pipeline.truncated(wish(prompt="a red apple on the mountain")) == "mountain"
+
+
+def test_the_place_of_the_words_steers_the_picture(placed: TextToImage, wish: Wish) -> None:
+    """The words are read with the place's template: the same picture as that text gives with no template at all."""
+    pictures = {locale: drawn(placed, wish(locale=locale)).latents for locale in ("en", "en-US", "en-AU", "pt", "fr")}
+    assert not np.array_equal(pictures["en"], pictures["en-AU"])
+    assert np.array_equal(pictures["en"], pictures["en-US"])
+    assert np.array_equal(pictures["en-AU"], drawn(placed, wish(prompt="en-gb: a red apple", locale="fr")).latents)
+    assert np.array_equal(pictures["pt"], pictures["fr"])
+
+
+def test_what_to_leave_out_has_its_place_too_and_nothing_has_none(placed: TextToImage, wish: Wish) -> None:
+    def start(**fields: str) -> Any:
+        return placed.start(wish(**fields)).prompt_embeds
+
+    uncond, _ = start(locale="en-GB")
+    assert np.array_equal(uncond, start(locale="fr")[0])
+    negative, _ = start(locale="en-GB", negative="blue")
+    assert np.array_equal(negative, start(locale="fr", negative="en-gb: blue")[0])
+    assert not np.array_equal(negative, start(locale="fr", negative="blue")[0])
+
+
+def test_without_templates_the_place_changes_nothing(pipeline: TextToImage, wish: Wish) -> None:
+    first = drawn(pipeline, wish(locale="en")).latents
+    for locale in ("en-GB", "es", "fr"):
+        assert np.array_equal(drawn(pipeline, wish(locale=locale)).latents, first)
+
+
+def test_a_template_takes_room_and_only_the_persons_own_words_are_told(placed: TextToImage, wish: Wish) -> None:
+    def told(prompt: str, locale: str) -> str | None:
+        return placed.truncated(wish(prompt=prompt, locale=locale))
+
+    assert told("a red apple", "fr") is None
+    assert told("a red apple", "en-GB") == "e"
+    assert told("a red apple tree", "es") is None  # only the template's own end is cut
+    assert told("a red apple Tree here", "es") == "here"
 
 
 def test_a_seed_must_be_fixed(pipeline: TextToImage, wish: Wish) -> None:

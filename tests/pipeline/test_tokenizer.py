@@ -27,16 +27,17 @@ def test_short_text_is_padded(bundle: Bundle, tokenizer: Tokenizer) -> None:
     assert ids[0, 0] == settings.bos_token_id
     assert ids[0, 4] == settings.eos_token_id
     assert set(ids[0, 5:].tolist()) == {settings.pad_token_id}
-    assert tokens.truncated is None
+    assert tokens.cut is None
 
 
 def test_exactly_what_fits_is_kept(tokenizer: Tokenizer) -> None:
-    assert tokenizer("abcdefghijklmn").truncated is None
-    assert tokenizer("abcdefghijklmno").truncated == "o"
+    assert tokenizer("abcdefghijklmn").cut is None
+    assert tokenizer("abcdefghijklmno").cut == len("abcdefghijklmn")
 
 
-def test_the_cut_end_is_told_as_it_was_written(tokenizer: Tokenizer) -> None:
-    assert tokenizer("a red apple on The Tall Mountain").truncated == "Tall Mountain"
+def test_the_cut_is_a_place_in_the_text_as_it_was_written(tokenizer: Tokenizer) -> None:
+    text = "a red apple on The Tall Mountain"
+    assert text[tokenizer(text).cut :] == "Tall Mountain"
 
 
 def test_case_and_empty_text(tokenizer: Tokenizer) -> None:
@@ -49,7 +50,7 @@ def test_case_and_empty_text(tokenizer: Tokenizer) -> None:
 def test_any_text(tokenizer: Tokenizer, text: str) -> None:
     tokens = tokenizer(text)
     assert tokens.token_ids.shape == (1, LENGTH)
-    assert tokens.truncated is None or tokens.truncated in text
+    assert tokens.cut is None or 0 < tokens.cut < len(text)
 
 
 def test_same_ids_as_transformers(bundle: Bundle, tokenizer: Tokenizer) -> None:

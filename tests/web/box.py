@@ -50,10 +50,11 @@ def manifest() -> Manifest:
             "sizes": [[128, 128], [192, 128], [128, 192]],
             "limits": {"steps": [1, 50], "guidance": [0.0, 12.0], "count": 4},
             "defaults": {"steps": 20, "guidance": 4.0, "locale": "en"},
-            "locales": ["en", "es"],
+            "locales": ["en", "en-GB", "es", "es-419"],
             "examples": {
                 "en": ["two people on the mountain", "a red apple under the moon", "a cat in the rain"],
-                "es": ["dos personas en la montaña", "una manzana roja bajo la luna", "un gato bajo la lluvia"],
+                "es": ["dos personas en la montaña", "un coche rojo bajo la luna", "un gato bajo la lluvia"],
+                "es-419": ["dos personas en la montaña", "un carro rojo bajo la luna"],
             },
             "files": {"tokenizer/tokenizer.json": digest},
         }

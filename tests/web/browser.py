@@ -11,6 +11,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, ViewportSize
 
+from appliance.request import GenerationRequest
 from tests.web.box import Box, Painter
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -58,9 +59,12 @@ class Visit:
 
     def seeds(self) -> list[int]:
         """Seeds of all jobs, the oldest first."""
+        return [request.seed for request in self.requests() if request.seed is not None]
+
+    def requests(self) -> list[GenerationRequest]:
+        """What every job asked for, the oldest first."""
         rows = self.box.journal._db.execute("SELECT id FROM jobs ORDER BY seq")
-        seeds = [self.box.journal.job(row[0]).request.seed for row in rows]
-        return [seed for seed in seeds if seed is not None]
+        return [self.box.journal.job(row[0]).request for row in rows]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.progress import boottime
@@ -58,6 +59,26 @@ def test_the_offer_is_the_bundles(box: Box) -> None:
     assert offer["sizes"] == ["128x128", "192x128", "128x192"]
     assert offer["steps"] == {"minimum": 1, "maximum": 50, "default": 20}
     assert offer["examples"]["es"][0] == "dos personas en la montaña"
+    assert offer["locales"] == ["en", "en-GB", "es", "es-419"]
     assert offer["engine"] is None
     box.engine.wake()
     assert box.client.get("/v1/offer").get_json()["engine"] == "onnxruntime"
+
+
+@pytest.mark.parametrize(
+    ("asked", "locale", "prompt"),
+    [
+        ("es-MX,es;q=0.9", "es-419", "un carro rojo bajo la luna"),
+        ("es-ES", "es", "un coche rojo bajo la luna"),
+        ("en-AU", "en-GB", "a red apple under the moon"),  # the nearest that has examples is en
+        ("fr,es-AR;q=0.5", "es-419", "un carro rojo bajo la luna"),
+        ("fr", "en", "a red apple under the moon"),
+        ("*", "en", "a red apple under the moon"),
+        ("", "en", "a red apple under the moon"),
+    ],
+)
+def test_the_offer_knows_which_locale_is_the_visitors(box: Box, asked: str, locale: str, prompt: str) -> None:
+    answer = box.client.get("/v1/offer", headers={"Accept-Language": asked})
+    offer = answer.get_json()
+    assert (offer["locale"], offer["examples"][locale][1]) == (locale, prompt)
+    assert "Accept-Language" in answer.headers["Vary"]

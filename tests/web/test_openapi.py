@@ -105,6 +105,7 @@ def test_the_wish_holds_the_bundles_limits(box: Box, document: dict[str, Any]) -
     ]
     assert wish["properties"]["prompt"]["maxLength"] == MAX_PROMPT
     assert wish["properties"]["id"]["pattern"] == f"^{JOB_ID.pattern}$"
+    assert wish["properties"]["locale"]["examples"] == ["en", "en-GB", "es", "es-419"]
     for fields in good:
         check.validate(fields)
         assert box.client.post("/v1/jobs", json=fields).status_code == 202

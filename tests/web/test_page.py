@@ -259,6 +259,76 @@ def test_spanish(at: Callable[..., Visit]) -> None:
     expect(page.get_by_role("button", name="Misma semilla")).to_be_visible()
 
 
+def test_the_examples_are_those_of_the_visitors_place(at: Callable[..., Visit]) -> None:
+    for locale, words in {"es-MX": "un carro rojo", "es-ES": "un coche rojo", "en-AU": "a red apple"}.items():
+        visitor = at(locale=locale)
+        visitor.come()
+        expect(visitor.page.locator("#examples .chip").nth(1)).to_contain_text(words)
+
+
+def test_the_place_of_the_words_can_be_chosen(visitor: Visit) -> None:
+    page = visitor.page
+    visitor.come()
+    page.get_by_text("Settings").click()
+    place = page.get_by_label("Language of the words")
+    assert place.locator("option").all_inner_texts() == [
+        "this device’s", "English", "English (UK)", "Spanish", "Spanish (Latin America)",
+    ]  # fmt: skip
+    expect(place).to_have_value("")
+    place.select_option(label="Spanish (Latin America)")
+    expect(page.locator("#examples")).to_have_attribute("lang", "es-419")
+    page.get_by_role("button", name="un carro rojo").click()
+    visitor.state("finished")
+    assert asked_in(visitor) == ["es-419"]
+
+    page.get_by_role("button", name="Back to the defaults").click()
+    expect(place).to_have_value("")
+    expect(page.locator("#examples")).to_have_attribute("lang", "en-GB")
+    visitor.dream("a red apple")
+    visitor.state("finished")
+    assert asked_in(visitor) == ["es-419", "en-GB"]
+
+
+def test_the_same_seed_keeps_the_place_of_the_words(visitor: Visit) -> None:
+    page = visitor.page
+    visitor.painter.rest()
+    visitor.drawn(1, locale="es-MX")
+    visitor.painter.go()
+    visitor.come()
+    page.locator("#tiles button").first.click()
+    page.get_by_role("button", name="Same seed").click()
+    expect(page.locator("#locale option:checked")).to_have_text("Spanish (Mexico)")
+    visitor.dream("una manzana roja")
+    visitor.state("finished")
+    assert asked_in(visitor) == ["es-MX", "es-MX"]
+
+
+def test_an_example_in_another_language_than_the_devices_is_asked_in_its_own(at: Callable[..., Visit]) -> None:
+    visitor = at(locale="de-DE")
+    visitor.come()
+    visitor.dream("ein roter Apfel")
+    visitor.state("finished")
+    visitor.page.get_by_role("button", name="a cat in the rain").click()
+    expect(visitor.page.locator("#tiles li")).to_have_count(2)
+    assert asked_in(visitor) == ["de-DE", "en"]
+
+
+def test_a_bundle_of_one_locale_leaves_nothing_to_choose(visitor: Visit) -> None:
+    def one_locale(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"locales": ["en"], "locale": "en"})
+
+    visitor.page.route("**/v1/offer", one_locale)
+    visitor.come()
+    visitor.page.get_by_text("Settings").click()
+    expect(visitor.page.locator("#seed")).to_be_visible()
+    expect(visitor.page.get_by_label("Language of the words")).to_be_hidden()
+
+
+def asked_in(visitor: Visit) -> list[str]:
+    """Locales of all jobs, the oldest first."""
+    return [request.locale for request in visitor.requests()]
+
+
 def test_the_keyboard_is_enough(at: Callable[..., Visit]) -> None:
     visitor = at(viewport=DESK)
     page = visitor.page

@@ -1,7 +1,7 @@
 // The one field, the one button, and the settings behind them.
 
 import { $, announce, make } from "./make.js";
-import { language, locale, say } from "./words.js";
+import { locale, localeName, say } from "./words.js";
 
 const MOST_SEED = 2 ** 32 - 1;
 const prompt = $("prompt");
@@ -17,7 +17,9 @@ export function open(found) {
   slider("guidance", offer.guidance);
   $("scheduler").replaceChildren(...offer.schedulers.map((name) => make("option", { value: name }, name)));
   $("scheduler-field").hidden = offer.schedulers.length < 2;
-  examples(offer.examples[language] ?? offer.examples.en ?? []);
+  const places = offer.locales.map((tag) => place(tag, localeName(tag)));
+  $("locale").replaceChildren(place("", say("locale_device")), ...places);
+  $("locale-field").hidden = offer.locales.length < 2;
   reset();
 }
 
@@ -26,7 +28,7 @@ export function read() {
   const seed = $("seed").value.trim();
   if (!prompt.value.trim()) throw new RangeError(say("empty_prompt"));
   if (seed && !(/^\d{1,10}$/.test(seed) && Number(seed) <= MOST_SEED)) throw new RangeError(say("bad_seed"));
-  const fields = { prompt: prompt.value, locale: locale() };
+  const fields = { prompt: prompt.value, locale: $("locale").value || locale() };
   if (seed) fields.seed = Number(seed);
   if ($("negative").value.trim()) fields.negative_prompt = $("negative").value;
   if (offer === null) return fields;
@@ -50,6 +52,8 @@ export function keep(request, seed) {
   set("steps", request.steps);
   set("guidance", request.guidance);
   $("scheduler").value = request.scheduler;
+  spoken(request.locale);
+  examples();
   $("seed").value = String(seed);
   pin();
   announce(say("pin_said"));
@@ -65,19 +69,38 @@ function reset() {
   $("scheduler").value = offer.schedulers[0];
   $("negative").value = "";
   $("seed").value = "";
+  spoken(locale());
+  examples();
   pin();
 }
 
-function examples(prompts) {
+const language = (tag) => tag.split(/[-_]/, 1)[0].toLowerCase();
+const place = (tag, name) => make("option", { value: tag }, name);
+
+/** Choose the locale of the words: an earlier request's may be another device's. */
+function spoken(tag) {
+  const value = tag === locale() ? "" : tag;
+  const known = [...$("locale").options].some((option) => option.value === value);
+  if (!known) $("locale").append(place(tag, localeName(tag)));
+  $("locale").value = value;
+}
+
+/** Prompts to try, in the words of the chosen place. */
+function examples() {
+  if (offer === null) return;
+  const tag = $("locale").value in offer.examples ? $("locale").value : offer.locale;
+  const prompts = offer.examples[tag] ?? [];
+  $("examples").lang = tag;
   $("examples").replaceChildren(
     ...prompts.map((text) =>
-      make("li", {}, make("button", { type: "button", class: "chip", dir: "auto", click: () => use(text) }, text))),
+      make("li", {}, make("button", { type: "button", class: "chip", dir: "auto", click: () => use(text, tag) }, text))),
   );
   $("try").hidden = prompts.length === 0;
 }
 
-function use(text) {
+function use(text, tag) {
   prompt.value = text;
+  if (!$("locale").value && language(tag) !== language(locale())) spoken(tag); // no words of this device's to show
   grow();
   $("form").requestSubmit();
 }
@@ -135,6 +158,7 @@ prompt.addEventListener("keydown", (event) => {
   }
 });
 $("seed").addEventListener("input", pin);
+$("locale").addEventListener("change", examples);
 $("reset").addEventListener("click", () => offer && reset());
 $("pin").addEventListener("click", () => {
   $("seed").value = "";

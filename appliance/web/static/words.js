@@ -3,6 +3,7 @@
 const language = document.documentElement.lang;
 const answer = await fetch(`/static/words.${language}.json`);
 const words = await answer.json();
+const names = new Intl.DisplayNames(language, { type: "language", languageDisplay: "standard", style: "short" });
 
 /** The sentence of that name, with its {gaps} filled. */
 export function say(name, gaps = {}) {
@@ -22,4 +23,11 @@ export function locale() {
   return /^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,4}$/.test(name) ? name : language;
 }
 
-export { language };
+/** A locale's name in the page's language: "English (UK)". */
+export function localeName(tag) {
+  try {
+    return names.of(tag.replaceAll("_", "-"));
+  } catch {
+    return tag;
+  }
+}
