@@ -5,6 +5,8 @@ The second stage may run after the diffusion, whose latents it leaves as they ar
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
+from tqdm import tqdm
 
 from training import checkpoint, loop, networks
-from training.data import Dataset, Pixels
+from training.corpus.data import Dataset
+from training.corpus.library import Pixels
 from training.run import Run
 
 
 def to_tensor(pictures: Pixels, device: torch.device) -> Tensor:
     """uint8 ``[B, S, S, 3]`` to float32 ``[B, 3, S, S]`` in -1 … 1, channels-last."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(pictures, order="C")).to(device).permute(0, 3, 1, 2)
     return (tensor.float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
 
 
@@ -31,11 +35,11 @@ def to_pixels(tensor: Tensor) -> Pixels:
 
 
 def moved(pictures: Pixels, most: int, rng: np.random.Generator) -> Pixels:
-    """Each picture mirrored or not and moved by up to ``most`` pixels over white."""
+    """Each picture mirrored or not and moved by up to ``most`` pixels, its edge repeated."""
     if most == 0:
         return pictures
     size = pictures.shape[1]
-    padded = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)), constant_values=255)
+    padded = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
     result = np.empty_like(pictures)
     for i, (top, left) in enumerate(rng.integers(0, 2 * most + 1, (len(pictures), 2))):
         crop = padded[i, top : top + size, left : left + size]
@@ -64,7 +68,7 @@ class AutoencoderStage:
 
     name = "autoencoder"
 
-    def __init__(self, run: Run, dataset: Dataset, device: torch.device) -> None:
+    def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
         self.run, self.dataset, self.device = run, dataset, device
         torch.manual_seed(run.seed)
         self.module: nn.Module = networks.fastest_layout(networks.autoencoder(run)).to(device)
@@ -90,29 +94,55 @@ class DecoderStage:
     def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
         self.run, self.dataset, self.device = run, dataset, device
         trained: Any = load(run, folder, device, refined=False)
-        self.latents = encode(trained, dataset.pictures, device)
+        self.encoder = trained.encoder
         self.module: nn.Module = networks.fastest_layout(trained.decoder)
 
     def loss(self, step: int) -> Tensor:
-        """Reconstruction from the fixed latents with noise."""
+        """Reconstruction from the fixed encoder's latents with noise."""
         settings = self.run.stages[self.name]
         chosen = loop.batch_indices(self.run, self.name, step, settings.batch, len(self.dataset.pictures))
         wanted = to_tensor(self.dataset.pictures[chosen], self.device)
-        latents = self.latents[torch.from_numpy(chosen).to(self.device)]
-        noisy = latents + settings.noise * loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            made = self.module(noisy).float()
+            with torch.no_grad():
+                latents = self.encoder(wanted).float()
+            noise = loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
+            made = self.module(latents + settings.noise * noise).float()
         return picture_loss(made, wanted)
 
 
 @torch.no_grad()
 def encode(autoencoder: nn.Module, pictures: Pixels, device: torch.device, batch: int = 64) -> Tensor:
     """Latents ``[N, C, h, w]`` float32, not yet scaled."""
-    parts = [
-        autoencoder.encoder(to_tensor(pictures[i : i + batch], device)).float()  # type: ignore[operator]
-        for i in range(0, len(pictures), batch)
-    ]
+    parts = []
+    for i in tqdm(range(0, len(pictures), batch), desc="latents", mininterval=5, disable=None):
+        with torch.autocast(device.type, torch.bfloat16):
+            parts.append(autoencoder.encoder(to_tensor(pictures[i : i + batch], device)).float().cpu())  # type: ignore[operator]
     return torch.cat(parts)
+
+
+def latents(run: Run, dataset: Dataset, folder: Path, device: torch.device) -> Tensor:
+    """Latents ``[N, C, h, w]`` float16 of every picture, not yet scaled; kept on the disk while the encoder and the
+    pictures (their number, and some of them) stay the same.
+    """
+    trained = load(run, folder, device)
+    path = folder / f"latents-{_digest(trained, dataset.pictures)}.npy"
+    if not path.exists():
+        made = encode(trained, dataset.pictures, device).half().numpy()
+        for old in folder.glob("latents-*.npy"):
+            old.unlink()
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, made, allow_pickle=False)
+        os.replace(partial, path)
+    return torch.from_numpy(np.load(path, allow_pickle=False))
+
+
+def _digest(autoencoder: nn.Module, pictures: Pixels) -> str:
+    """What tells this encoder's latents of these pictures from others."""
+    digest = hashlib.sha256(repr(pictures.shape).encode())
+    for tensor in autoencoder.encoder.state_dict().values():  # type: ignore[union-attr]
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    digest.update(pictures[:: 1 + len(pictures) // 64].tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load(run: Run, folder: Path, device: torch.device, refined: bool = True) -> nn.Module:

@@ -9,7 +9,7 @@ The UNet is told 1000·sigma, as diffusers' FlowMatchEulerDiscreteScheduler does
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from training import autoencoder, captions, checkpoint, loop, networks, tokenizer
-from training.data import Dataset, Pixels
+from training import autoencoder, checkpoint, loop, networks, tokenizer
+from training.corpus import captions
+from training.corpus.data import Dataset
+from training.corpus.library import Pixels
 from training.run import Run
+
+Load = Callable[[Run, Any, Path], tuple[nn.ModuleDict, int]]  # a run's networks, and the steps they were trained
 
 
 def make_module(run: Run, words: Any) -> nn.ModuleDict:
@@ -31,10 +35,19 @@ def make_module(run: Run, words: Any) -> nn.ModuleDict:
     return module
 
 
+def trained(run: Run, words: Any, folder: Path) -> tuple[nn.ModuleDict, int]:
+    """Text encoder and UNet with their averaged weights, and the steps they were trained."""
+    module = make_module(run, words)
+    progress, weights = checkpoint.load_average(folder / "diffusion.safetensors")
+    module.load_state_dict(weights)
+    return module, progress.step
+
+
 def make_tokenizer(run: Run, dataset: Dataset, folder: Path) -> Any:
     """The run's tokenizer, learned from its captions the first time."""
-    lines = captions.all_captions(dataset.entries, run.locales)
-    return tokenizer.learn_or_load(folder / "tokenizer", lines, run.tokenizer)
+    return tokenizer.learn_or_load(
+        folder / "tokenizer", lambda: captions.corpus(dataset.scenes, run, dataset.library), run.tokenizer
+    )
 
 
 def velocity(module: nn.ModuleDict, latents: Tensor, sigma: Tensor, ids: Tensor) -> Tensor:
@@ -53,8 +66,8 @@ class DiffusionStage:
     def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
         self.run, self.dataset, self.device = run, dataset, device
         self.words = make_tokenizer(run, dataset, folder)
-        raw = autoencoder.encode(autoencoder.load(run, folder, device), dataset.pictures, device)
-        self.latents = (raw * scaling_factor(raw)).contiguous(memory_format=torch.channels_last)
+        self.latents = autoencoder.latents(run, dataset, folder, device)
+        self.factor = scaling_factor(self.latents)
         self.module = make_module(run, self.words).to(device)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -62,10 +75,9 @@ class DiffusionStage:
         settings = self.run.stages[self.name]
         chosen = loop.batch_indices(self.run, self.name, step, settings.batch, len(self.dataset.pictures))
         rng = loop.generator(self.run, self.name, step)
-        lines = [
-            captions.sample_caption(self.dataset.entries[i], self.run.locales, self.run.captions, rng) for i in chosen
-        ]
-        latents = self.latents[torch.from_numpy(chosen).to(self.device)]
+        lines = [captions.sample(self.dataset.scenes[i], self.run, self.dataset.library, rng) for i in chosen]
+        raw = self.latents[torch.from_numpy(chosen)].to(self.device).float()
+        latents = (raw * self.factor).contiguous(memory_format=torch.channels_last)
         return latents, tokenizer.encode(self.words, lines).to(self.device)
 
     def loss(self, step: int) -> Tensor:
@@ -81,21 +93,19 @@ class DiffusionStage:
 
 def scaling_factor(latents: Tensor) -> float:
     """What brings the latents to unit standard deviation; diffusers multiplies by it, and divides before decoding."""
-    return float(1.0 / latents.std())
+    return float(1.0 / latents.float().std())
 
 
 class Sampler:
-    """Draws from the averaged weights, with the same scheduler that the bundle names."""
+    """Draws from averaged weights, found by ``load``, with the same scheduler that the bundle names."""
 
-    def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
+    def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device, load: Load = trained) -> None:
         self.run, self.device = run, device
         self.words = tokenizer.load(folder / "tokenizer")
-        encoder = autoencoder.load(run, folder, device, refined=False)
-        self.factor = scaling_factor(autoencoder.encode(encoder, dataset.pictures, device))
+        self.factor = scaling_factor(autoencoder.latents(run, dataset, folder, device))
         self.decoder: Any = autoencoder.load(run, folder, device).decoder
-        self.module = make_module(run, self.words).to(device).eval()
-        self.progress, weights = checkpoint.load_average(folder / "diffusion.safetensors")
-        self.module.load_state_dict(weights)
+        module, self.steps = load(run, self.words, folder)
+        self.module = module.to(device).eval()
 
     @torch.no_grad()
     def draw(self, prompts: Sequence[str], seed: int, steps: int, guidance: float, negative: str = "") -> Pixels:

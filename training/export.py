@@ -14,19 +14,21 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 
-from training import autoencoder, checkpoint, data, diffusion, networks, tokenizer
+from training import autoencoder, diffusion, networks, tokenizer
+from training.corpus import captions, data
+from training.diffusion import Load
 from training.errors import TrainingError
 from training.run import Run
 
 
-def write(run: Run, folder: Path, out: Path) -> None:
+def write(run: Run, folder: Path, out: Path, load: Load = diffusion.trained) -> None:
     """Write the folder beside ``out`` and move it into place whole; an existing one is never touched."""
     if out.exists():
         raise TrainingError(f"{out} exists already: name a folder that does not.")
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        pipeline, steps = assemble(run, folder)
+        pipeline, steps = assemble(run, folder, load)
         pipeline.save_pretrained(partial, safe_serialization=True)
         card = json.dumps(describe(run, pipeline, steps), ensure_ascii=False, indent=2)
         (partial / "ensueno.json").write_text(card + "\n", "utf-8")
@@ -37,16 +39,13 @@ def write(run: Run, folder: Path, out: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def assemble(run: Run, folder: Path) -> tuple[Any, int]:
+def assemble(run: Run, folder: Path, load: Load) -> tuple[Any, int]:
     """A diffusers pipeline of the run's averaged weights, and how many steps its UNet was trained."""
     device = torch.device("cpu")
     words = tokenizer.load(folder / "tokenizer")
-    progress, weights = checkpoint.load_average(folder / "diffusion.safetensors")
-    module = diffusion.make_module(run, words)
-    module.load_state_dict(weights)
-    pictures = data.load(run, folder / "data").pictures
-    fixed = autoencoder.load(run, folder, device, refined=False)
-    factor = diffusion.scaling_factor(autoencoder.encode(fixed, pictures, device))
+    module, steps = load(run, words, folder)
+    dataset = data.load(run, folder / "data")
+    factor = diffusion.scaling_factor(autoencoder.latents(run, dataset, folder, device))
     vae = networks.autoencoder(run, scaling_factor=factor)
     vae.load_state_dict(autoencoder.load(run, folder, device).state_dict())
     pipeline = StableDiffusionPipeline(  # type: ignore[no-untyped-call]
@@ -59,7 +58,7 @@ def assemble(run: Run, folder: Path) -> tuple[Any, int]:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    return pipeline, progress.step
+    return pipeline, steps
 
 
 def describe(run: Run, pipeline: Any, steps: int) -> dict[str, Any]:
@@ -73,6 +72,7 @@ def describe(run: Run, pipeline: Any, steps: int) -> dict[str, Any]:
         "default_guidance": run.sample.guidance,
         "sizes": [[run.data.size, run.data.size]],
         "locales": list(run.locales),
+        "locale_prompts": {locale: captions.tell(speech, "{}") for locale, speech in run.locales.items()},
         "examples": {locale: list(speech.examples) for locale, speech in run.locales.items()},
         "trained_steps": steps,
         "parameters": {part: networks.parameter_count(getattr(pipeline, part)) for part in parts},

@@ -29,7 +29,7 @@ from training.checkpoint import Progress
 from training.errors import TrainingError
 from training.run import Run, StageSettings
 
-_STAGES = {"autoencoder": 1, "diffusion": 2, "decoder": 3}
+_STAGES = {"autoencoder": 1, "diffusion": 2, "decoder": 3, "judge": 4, "distill": 5}
 
 
 class Stage(Protocol):

@@ -27,34 +27,60 @@ class DataSettings:
 
     size: int
     leave_out: tuple[str, ...] = ()  # regular expressions searched in the name of the first locale
+    strangers: int = 0  # how many nouns that name nothing here are used as captions
 
 
 @dataclasses.dataclass(frozen=True)
 class LocaleSettings:
-    """How one locale is spoken: CLDR files, general before particular, and caption templates."""
+    """How one locale is spoken: CLDR files, general before particular, a file of ``languages/``, and its tag."""
 
     annotations: tuple[str, ...]
-    templates: tuple[str, ...] = ("{}",)
-    coloured: tuple[str, ...] = ()  # templates with {colour} and {name}
+    language: str
+    tag: str  # what stands in front of a sentence of this locale
     examples: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class ColourSettings:
-    """One colour word: a picture is called so when most of its pixels are nearest to one of ``rgb``."""
+    """A picture has this colour when most of its pixels are nearest to one of ``rgb``; the first paints others so."""
 
     rgb: tuple[tuple[int, int, int], ...]
-    words: dict[str, tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class PersonSettings:
+    """A word for people, and the pictures it may be drawn as: each is used in every skin tone, equally often."""
+
+    id: str
+    pictures: tuple[str, ...]
+    bodies: tuple[str, ...] = ()  # from head to foot, for scenes
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneSettings:
+    """How many scenes there are, and which things (by their names in the first locale) play which part in them."""
+
+    singles: int  # of each thing
+    composed: int
+    actors: tuple[str, ...]
+    supports: tuple[str, ...]  # on which others stand
+    canopies: tuple[str, ...]  # under which others stand
+    fliers: tuple[str, ...]  # that go over others
+    faces: tuple[str, ...]  # that wear something
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionSettings:
-    """How often a caption is made which way; what is left over is the plain name."""
+    """How often a caption is made which way; what is left over is a plain name."""
 
-    keyword: float = 0.25  # one keyword instead of the name
-    keywords: float = 0.15  # two or three keywords
-    coloured: float = 0.15  # colour and name
-    dropped: float = 0.10  # the empty caption, for classifier-free guidance
+    keyword: float = 0.2  # one keyword instead of the name
+    keywords: float = 0.1  # two or three keywords
+    coloured: float = 0.1  # its own colour and its name
+    dropped: float = 0.1  # the empty caption, for classifier-free guidance
+    told: float = 0.8  # with its locale in front
+    local: float = 0.4  # by a word of the place, where there is one and the locale is told
+    synonym: float = 0.15  # by a dictionary's synonym, where there is one
+    stranger: float = 0.02  # by a noun that names nothing here
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +149,14 @@ class SampleSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class DistillSettings:
+    """The few-step variant: its steps, and into how many the teacher divides each of them."""
+
+    steps: int = 4
+    substeps: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """The whole file."""
 
@@ -133,13 +167,17 @@ class Run:
     data: DataSettings
     locales: dict[str, LocaleSettings]
     captions: CaptionSettings
-    colours: tuple[ColourSettings, ...]
+    scenes: SceneSettings
+    colours: dict[str, ColourSettings]
+    tones: tuple[str, ...]  # code points of the skin tones that people come in
+    people: tuple[PersonSettings, ...]
     tokenizer: TokenizerSettings
     text: TextSettings
     autoencoder: AutoencoderSettings
     unet: UNetSettings
     stages: dict[str, StageSettings]
     sample: SampleSettings
+    distill: DistillSettings = DistillSettings()
 
     @property
     def latent_size(self) -> int:
@@ -147,22 +185,22 @@ class Run:
         return self.data.size >> (len(self.autoencoder.decoder_blocks) - 1)
 
 
-def _build(kind: Any, value: Any, where: str) -> Any:
+def build_settings(kind: Any, value: Any, where: str) -> Any:
     """Turn a TOML value into ``kind`` (a dataclass, tuple, dict or scalar) and say where it does not fit."""
     origin, inside = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
+        return _build_table(kind, value, where)
     if origin is tuple:
         if not isinstance(value, list):
             raise TrainingError(f"{where} must be a list.")
         kinds = [inside[0]] * len(value) if inside[1:] == (...,) else list(inside)
         if len(kinds) != len(value):
             raise TrainingError(f"{where} must have {len(kinds)} entries.")
-        return tuple(_build(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+        return tuple(build_settings(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if origin is dict:
         if not isinstance(value, dict):
             raise TrainingError(f"{where} must be a table.")
-        return {key: _build(inside[1], v, f"{where}.{key}") for key, v in value.items()}
+        return {key: build_settings(inside[1], v, f"{where}.{key}") for key, v in value.items()}
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
@@ -170,7 +208,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+def _build_table(kind: Any, value: Any, where: str) -> Any:
     """Fill a dataclass from a TOML table; an unknown or a missing name is an error."""
     if not isinstance(value, dict):
         raise TrainingError(f"{where} must be a table.")
@@ -181,7 +219,7 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
     filled = {}
     for field in dataclasses.fields(kind):
         if field.name in value:
-            filled[field.name] = _build(hints[field.name], value[field.name], f"{where}.{field.name}")
+            filled[field.name] = build_settings(hints[field.name], value[field.name], f"{where}.{field.name}")
         elif field.default is dataclasses.MISSING:
             raise TrainingError(f"{where} lacks the setting {field.name!r}.")
     return kind(**filled)
@@ -189,7 +227,7 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
 
 def parse_run(table: dict[str, Any]) -> Run:
     """A run from a parsed TOML table, checked."""
-    run: Run = _build_dataclass(Run, table, "the run")
+    run: Run = _build_table(Run, table, "the run")
     levels = len(run.autoencoder.decoder_blocks)
     if len(run.autoencoder.encoder_blocks) != levels:
         raise TrainingError("The autoencoder must have as many encoder_blocks as decoder_blocks.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.data import Pixels
+from training.corpus.library import Pixels
 
 
 def write(path: Path, rows: Sequence[Pixels], labels: Sequence[str] = (), scale: int = 2) -> None:

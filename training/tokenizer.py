@@ -8,7 +8,7 @@ it has 256 byte characters, the same 256 at a word's end (``</w>``), the merges,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,10 @@ def learn(lines: Sequence[str], settings: TokenizerSettings) -> CLIPTokenizer:
     return made
 
 
-def learn_or_load(folder: Path, lines: Sequence[str], settings: TokenizerSettings) -> CLIPTokenizer:
-    """The tokenizer in ``folder``, learned and saved there the first time."""
+def learn_or_load(folder: Path, lines: Callable[[], Sequence[str]], settings: TokenizerSettings) -> CLIPTokenizer:
+    """The tokenizer in ``folder``, learned from ``lines()`` and saved there the first time."""
     if not (folder / "tokenizer.json").exists():
-        learn(lines, settings).save_pretrained(folder)
+        learn(lines(), settings).save_pretrained(folder)
     return load(folder)
 
 

@@ -1,4 +1,4 @@
-"""A run so small that every stage takes a second: synthetic pictures, no network."""
+"""A run so small that every stage takes a second: pictures, words and packages made here, no network."""
 
 from __future__ import annotations
 
@@ -6,44 +6,56 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from training import data, stages
-from training.captions import Entry, Words
-from training.data import Dataset
+from tests.training import stage_hands, world
+from tests.training.stage_hands import Scenes
+from tests.training.world import TONES, Packages
+from training import stages
+from training.corpus import data
+from training.corpus.data import Dataset
+from training.corpus.library import Library
+from training.corpus.scenes import Director
 from training.run import Run, parse_run
 
 torch.set_num_threads(1)  # a second thread on so small a net only waits for its turn
 
-THINGS = {"circle": "círculo", "square": "cuadrado", "cross": "cruz", "moon": "luna", "apple": "manzana"}
-
 
 def tiny_table() -> dict[str, Any]:
     """The TOML table of the tiny run."""
-    stage = {"steps": 4, "batch": 2, "rate": 1e-3, "warmup": 2, "noise": 0.05, "shift": 1}
-    plain = {key: stage[key] for key in ("steps", "batch", "rate", "warmup")}
+    plain = {"steps": 4, "batch": 2, "rate": 1e-3, "warmup": 2}
     return {
         "name": "tiny",
         "version": "1",
         "licence": "MIT",
         "seed": 7,
-        "data": {"size": 32, "leave_out": ["skin tone"]},
+        "tones": list(TONES),
+        "data": {"size": 32, "leave_out": ["skin tone"], "strangers": 3},
         "locales": {
-            "en": {
-                "annotations": ["en"],
-                "templates": ["{}", "a {}"],
-                "coloured": ["{colour} {name}"],
-                "examples": ["a moon"],
-            },
-            "es": {"annotations": ["es"], "templates": ["{}", "un {}"], "examples": ["una luna"]},
+            "en": {"annotations": ["en"], "language": "en", "tag": "en-us", "examples": ["a red apple"]},
+            "en-GB": {"annotations": ["en", "en-001"], "language": "en", "tag": "en-gb", "examples": ["a football"]},
+            "es": {"annotations": ["es"], "language": "es", "tag": "es-es", "examples": ["una manzana"]},
+            "es-419": {"annotations": ["es", "es-419"], "language": "es", "tag": "es-419"},
         },
-        "captions": {"keyword": 0.2, "keywords": 0.2, "coloured": 0.2, "dropped": 0.1},
-        "colours": [
-            {"rgb": [[220, 30, 30]], "words": {"en": ["red"], "es": ["rojo"]}},
-            {"rgb": [[30, 30, 220]], "words": {"en": ["blue"], "es": ["azul"]}},
-        ],
+        "captions": {"stranger": 0.1},
+        "scenes": {
+            "singles": 2,
+            "composed": 64,
+            "actors": ["dog", "automobile", "person", "red apple", "soccer ball"],
+            "supports": ["mountain", "automobile"],
+            "canopies": ["cloud", "evergreen tree"],
+            "fliers": ["honeybee", "cloud"],
+            "faces": ["dog face"],
+        },
+        "colours": {
+            "red": {"rgb": [[220, 30, 30]]},
+            "green": {"rgb": [[40, 160, 60]]},
+            "blue": {"rgb": [[30, 60, 220]]},
+            "yellow": {"rgb": [[240, 210, 40]]},
+            "white": {"rgb": [[250, 250, 250]]},
+        },
+        "people": [{"id": "1f9d1", "pictures": ["1f9d1", "1f468"], "bodies": ["1f9cd"]}],
         "tokenizer": {"vocabulary": 560, "length": 16},
         "text": {"width": 32, "layers": 1, "heads": 2},
         "autoencoder": {
@@ -54,8 +66,14 @@ def tiny_table() -> dict[str, Any]:
             "channels": 4,
         },
         "unet": {"widths": [16, 32], "attention": [False, True], "layers": 1, "heads": 2, "groups": 8},
-        "stages": {"autoencoder": dict(stage), "diffusion": plain, "decoder": {**stage, "shift": 0}},
-        "sample": {"steps": 3, "guidance": 2.0, "shift": 3.0, "prompts": ["a moon"]},
+        "stages": {
+            "autoencoder": {**plain, "noise": 0.05, "shift": 1},
+            "diffusion": plain,
+            "decoder": {**plain, "noise": 0.05},
+            "judge": {**plain, "batch": 4},
+            "distill": {**plain, "batch": 8},
+        },
+        "sample": {"steps": 3, "guidance": 2.0, "shift": 3.0, "prompts": ["en-us: a red apple"]},
     }
 
 
@@ -70,30 +88,54 @@ def run() -> Run:
 
 
 @pytest.fixture(scope="session")
-def dataset() -> Dataset:
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (len(THINGS), 32, 32, 3), dtype=np.uint8)
-    entries = [
-        Entry(
-            f"1f{i:03x}",
-            {"en": Words(en, (f"{en} thing", "shape"), ("red",)), "es": Words(es, (f"cosa {es}", "forma"), ("rojo",))},
-        )
-        for i, (en, es) in enumerate(THINGS.items())
-    ]
-    return Dataset(pictures, entries)
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """Read them only."""
+    return world.make_packages(tmp_path_factory.mktemp("downloads"))
+
+
+@pytest.fixture(scope="session")
+def made_once(run: Run, packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data's folder as `data.make` leaves it: read it only."""
+    folder = tmp_path_factory.mktemp("made") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load_sources", lambda: packages.sources)
+        data.make(run, folder, packages.pictures.parent)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(run: Run, made_once: Path) -> Dataset:
+    return data.load(run, made_once)
+
+
+@pytest.fixture(scope="session")
+def library(dataset: Dataset) -> Library:
+    return dataset.library
+
+
+@pytest.fixture(scope="session")
+def director(run: Run, library: Library) -> Director:
+    return Director(run, library)
+
+
+@pytest.fixture(scope="session")
+def any_scene(run: Run, library: Library) -> Scenes:
+    """Scenes for property tests."""
+    return stage_hands.scenes(run, library)
 
 
 @pytest.fixture
-def folder(run: Run, dataset: Dataset, tmp_path: Path) -> Path:
+def folder(made_once: Path, tmp_path: Path) -> Path:
     """A run's folder with its data."""
-    data.save(dataset, run, [], tmp_path / "tiny" / "data")
+    shutil.copytree(made_once, tmp_path / "tiny" / "data")
     return tmp_path / "tiny"
 
 
 @pytest.fixture(scope="session")
-def trained_once(run: Run, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_once(run: Run, made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read it only."""
     path = tmp_path_factory.mktemp("trained") / "tiny"
-    data.save(dataset, run, [], path / "data")
+    shutil.copytree(made_once, path / "data")
     for name in ("autoencoder", "diffusion", "decoder"):
         assert stages.train(run, name, path, "cpu")
     return path

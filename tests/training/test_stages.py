@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, UNet2DCo
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from training import autoencoder, checkpoint, data, diffusion, export, loop, score, stages
-from training.data import Dataset
+from training import autoencoder, checkpoint, diffusion, export, loop, stages
+from training.corpus import data
+from training.corpus.data import Dataset
 from training.errors import TrainingError
 from training.loop import Budget, Trainer
 from training.run import Run, parse_run
@@ -46,7 +48,7 @@ def test_a_stop_signal_leaves_a_checkpoint(run: Run, dataset: Dataset, tmp_path:
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().loss(step)
 
-    trainer = Trainer(run, Stopping(run, dataset, CPU), tmp_path, CPU, Budget())
+    trainer = Trainer(run, Stopping(run, dataset, tmp_path, CPU), tmp_path, CPU, Budget())
     assert not trainer.train()
     assert checkpoint.load_average(tmp_path / "autoencoder.safetensors")[0].step == 2
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -74,7 +76,9 @@ def test_the_rate_warms_up_and_falls_to_zero(run: Run) -> None:
 
 
 def test_a_time_budget_ends_the_stage(run: Run, dataset: Dataset, tmp_path: Path) -> None:
-    trainer = Trainer(run, autoencoder.AutoencoderStage(run, dataset, CPU), tmp_path, CPU, Budget(minutes=1e-6))
+    trainer = Trainer(
+        run, autoencoder.AutoencoderStage(run, dataset, tmp_path, CPU), tmp_path, CPU, Budget(minutes=1e-6)
+    )
     assert trainer.train()
     assert trainer.step == 1
 
@@ -104,12 +108,12 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence(run: Run, dataset: Datas
             return super().loss(step) * float("nan")
 
     with pytest.raises(TrainingError, match="not a number"):
-        Trainer(run, Broken(run, dataset, CPU), tmp_path, CPU, Budget()).train()
+        Trainer(run, Broken(run, dataset, tmp_path, CPU), tmp_path, CPU, Budget()).train()
     assert not (tmp_path / "autoencoder.safetensors").exists()
 
 
 def test_training_lowers_the_loss(run: Run, dataset: Dataset, tmp_path: Path) -> None:
-    trainer = Trainer(run, autoencoder.AutoencoderStage(run, dataset, CPU), tmp_path, CPU, Budget())
+    trainer = Trainer(run, autoencoder.AutoencoderStage(run, dataset, tmp_path, CPU), tmp_path, CPU, Budget())
     before = trainer.stage.loss(0).item()
     trainer.train()
     assert trainer.stage.loss(0).item() < before
@@ -125,8 +129,10 @@ def test_the_export_is_a_diffusers_folder_that_draws_what_the_run_draws(
     assert index["_class_name"] == "StableDiffusionPipeline"
     card = json.loads((out / "ensueno.json").read_text("utf-8"))
     assert card["sizes"] == [[32, 32]]
-    assert card["examples"] == {"en": ["a moon"], "es": ["una luna"]}
-    assert card["locales"] == ["en", "es"]
+    assert card["locales"] == list(run.locales)
+    assert card["locale_prompts"]["en-GB"] == "en-gb: {}"
+    assert card["examples"] == {"en": ["a red apple"], "en-GB": ["a football"], "es": ["una manzana"], "es-419": []}
+    assert len(card["sources"]) == len(data.load_sources())
     assert card["trained_steps"] == 4
     assert not list(out.rglob("*.bin"))
     assert {path.stat().st_mode & 0o777 for path in out.rglob("*") if path.is_file()} == {0o644}
@@ -137,9 +143,11 @@ def test_the_export_is_a_diffusers_folder_that_draws_what_the_run_draws(
     vae = AutoencoderTiny.from_pretrained(out / "vae")  # type: ignore[no-untyped-call]
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(out / "scheduler")  # type: ignore[no-untyped-call]
     sampler = diffusion.Sampler(run, dataset, folder, CPU)
-    wanted = sampler.draw(["a moon"], seed=3, steps=3, guidance=2.0)
+    wanted = sampler.draw(["en-us: a red apple"], seed=3, steps=3, guidance=2.0)
 
-    ids = words(["", "a moon"], padding="max_length", truncation=True, max_length=16, return_tensors="pt").input_ids
+    ids = words(
+        ["", "en-us: a red apple"], padding="max_length", truncation=True, max_length=16, return_tensors="pt"
+    ).input_ids
     latents = torch.randn((1, 4, 4, 4), generator=torch.Generator().manual_seed(3))
     scheduler.set_timesteps(3)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -176,18 +184,32 @@ def test_a_contact_sheet_is_drawn(run: Run, trained: Path, tmp_path: Path) -> No
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_missing_data_is_said(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="python -m training data tiny"):
-        data.load(run, tmp_path)
+def test_latents_are_kept_while_encoder_and_pictures_stay(run: Run, trained: Path, dataset: Dataset) -> None:
+    def kept() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in trained.glob("latents-*")}
+
+    before = kept()
+    assert len(before) == 1
+    one = autoencoder.latents(run, dataset, trained, CPU)
+    assert one.dtype == torch.float16
+    assert len(one) == len(dataset.pictures)
+    assert kept() == before
+    fewer = replace(dataset, pictures=dataset.pictures[:9])
+    assert len(autoencoder.latents(run, fewer, trained, CPU)) == 9
+    assert len(kept()) == 1, "those of other pictures are gone"
+    assert torch.equal(autoencoder.latents(run, dataset, trained, CPU), one)
 
 
-def test_a_picture_that_is_the_right_one_scores_and_another_does_not(dataset: Dataset) -> None:
-    chosen = np.array([0, 1, 2])
-    assert score.ranks(dataset.pictures[chosen], chosen, dataset.pictures).tolist() == [0, 0, 0]
-    assert score.ranks(dataset.pictures[chosen[::-1]], chosen, dataset.pictures)[0] > 0
+def test_another_encoder_of_as_many_steps_has_its_own_latents(run: Run, trained: Path, dataset: Dataset) -> None:
+    before = autoencoder.latents(run, dataset, trained, CPU)
+    faster = replace(run, stages={**run.stages, "autoencoder": replace(run.stages["autoencoder"], rate=0.1)})
+    assert stages.train(faster, "autoencoder", trained, "cpu", restart=True)
+    assert not torch.equal(autoencoder.latents(run, dataset, trained, CPU), before)
 
 
-def test_a_run_is_scored(run: Run, trained: Path) -> None:
-    made = stages.judge(run, trained, "cpu", "es", 99)
-    assert made.count == 5
-    assert 0.0 <= made.first <= made.among_five <= 1.0
+def test_the_tokenizer_is_learned_once(run: Run, trained: Path, dataset: Dataset) -> None:
+    path = trained / "tokenizer" / "tokenizer.json"
+    before = path.stat().st_mtime_ns
+    words = diffusion.make_tokenizer(run, replace(dataset, scenes=[]), trained)
+    assert path.stat().st_mtime_ns == before
+    assert words.get_vocab() == diffusion.make_tokenizer(run, dataset, trained).get_vocab()

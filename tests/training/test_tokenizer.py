@@ -8,8 +8,9 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import CLIPTokenizer
 
-from training import captions, tokenizer
-from training.data import Dataset
+from training import tokenizer
+from training.corpus import captions
+from training.corpus.data import Dataset
 from training.errors import TrainingError
 from training.run import Run, TokenizerSettings
 
@@ -37,7 +38,7 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def folder(run: Run, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer")
-    tokenizer.learn(captions.all_captions(dataset.entries, run.locales), run.tokenizer).save_pretrained(path)
+    tokenizer.learn(captions.corpus(dataset.scenes, run, dataset.library), run.tokenizer).save_pretrained(path)
     return path
 
 
@@ -72,7 +73,7 @@ def test_letters_of_either_case_are_the_same_and_the_end_survives_the_cut(folder
 
 
 def test_learning_twice_gives_the_same_tokenizer(run: Run, dataset: Dataset, folder: Path) -> None:
-    lines = captions.all_captions(dataset.entries, run.locales)
+    lines = captions.corpus(dataset.scenes, run, dataset.library)
     assert tokenizer.learn(lines, run.tokenizer).get_vocab() == tokenizer.load(folder).get_vocab()
 
 
