@@ -59,6 +59,6 @@ def chain(name: str) -> list[str]:
 
 def _canonical(name: str) -> str:
     """BCP 47's usual case: language, Script, REGION; whatever follows is in small letters."""
-    language, *rest = name.replace("_", "-").split("-")
+    language, *rest = name.replace("_", "-").strip("-").split("-")
     cased = {2: str.upper, 4: str.title}
     return "-".join([language.lower(), *(cased.get(len(part), str.lower)(part) for part in rest)])
