@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (train, distill):
         command.add_argument("--minutes", type=float, help="spend at most so long on each stage")
         command.add_argument("--restart", action="store_true", help="forget the stage's checkpoint")
+    distill.set_defaults(stage="distill")
     for command in (sample, export):
         command.add_argument("--few", action="store_true", help="the few-step variant")
     sample.add_argument("--prompt", action="append", help="instead of the run's prompts; may be repeated")
@@ -71,12 +72,6 @@ def train(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
         done = stages.train(run, name, folder, arguments.device, minutes=arguments.minutes, restart=arguments.restart)
         if not done:
             raise SystemExit("Stopped; the same command goes on from the checkpoint.")
-
-
-def distill(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
-    """Train the few-step variant."""
-    arguments.stage = "distill"
-    train(arguments, run, folder)
 
 
 def variant(arguments: argparse.Namespace, run: runs.Run) -> tuple[runs.Run, Load]:
@@ -124,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = {
         "data": data,
         "train": train,
-        "distill": distill,
+        "distill": train,
         "sample": sample,
         "export": export,
         "evaluate": evaluate,

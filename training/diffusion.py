@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
@@ -54,8 +56,21 @@ def velocity(module: nn.ModuleDict, latents: Tensor, sigma: Tensor, ids: Tensor)
     """The predicted velocity ``[B, C, h, w]`` float32 at ``sigma`` ``[B]`` for token ids ``[B, L]``."""
     with torch.autocast(latents.device.type, torch.bfloat16):
         hidden = module["text_encoder"](ids).last_hidden_state
-        made: Tensor = module["unet"](latents, 1000.0 * sigma, hidden, return_dict=False)[0]
+    return predict(module["unet"], latents, sigma, hidden)
+
+
+def predict(unet: Any, latents: Tensor, sigma: Tensor, hidden: Tensor) -> Tensor:
+    """Velocity ``[B, C, h, w]`` float32 at ``sigma`` ``[B]`` for the words' hidden states ``[B, L, width]``."""
+    with torch.autocast(latents.device.type, torch.bfloat16):
+        made: Tensor = unet(latents, 1000.0 * sigma, hidden, return_dict=False)[0]
     return made.float()
+
+
+def told(run: Run, dataset: Dataset, stage: str, step: int, count: int) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Which scenes a step sees, and a caption of each."""
+    chosen = loop.batch_indices(run, stage, step, count, len(dataset.scenes))
+    rng = loop.generator(run, stage, step)
+    return chosen, [captions.sample(dataset.scenes[i], run, dataset.library, rng) for i in chosen]
 
 
 class DiffusionStage:
@@ -72,10 +87,7 @@ class DiffusionStage:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Clean latents ``[B, C, h, w]`` and token ids ``[B, L]`` of a step."""
-        settings = self.run.stages[self.name]
-        chosen = loop.batch_indices(self.run, self.name, step, settings.batch, len(self.dataset.pictures))
-        rng = loop.generator(self.run, self.name, step)
-        lines = [captions.sample(self.dataset.scenes[i], self.run, self.dataset.library, rng) for i in chosen]
+        chosen, lines = told(self.run, self.dataset, self.name, step, self.run.stages[self.name].batch)
         raw = self.latents[torch.from_numpy(chosen)].to(self.device).float()
         latents = (raw * self.factor).contiguous(memory_format=torch.channels_last)
         return latents, tokenizer.encode(self.words, lines).to(self.device)

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from training import checkpoint, diffusion, loop, networks, tokenizer
-from training.corpus import captions
 from training.corpus.data import Dataset
 from training.run import Run
 
@@ -66,14 +65,15 @@ class DistillStage:
         wanted = (states[1:] - states[:-1]) / gaps
         count = states.shape[1]
         sigma = self.sigmas[:-1].repeat_interleave(count)
-        made = predict(self.module, states[:-1].flatten(0, 1), sigma, hidden.repeat(len(gaps), 1, 1))
+        made = diffusion.predict(self.module, states[:-1].flatten(0, 1), sigma, hidden.repeat(len(gaps), 1, 1))
         return mse_loss(made, wanted.flatten(0, 1))
 
     @torch.no_grad()
     def trajectories(self, step: int) -> tuple[Tensor, Tensor]:
         """Where the teacher stood at each of the student's sigmas ``[few + 1, B, C, h, w]``, and the words' states."""
         count = self.run.stages[self.name].batch // self.run.distill.steps
-        ids = tokenizer.encode(self.words, self._captions(step, count) + [""] * count).to(self.device)
+        _, lines = diffusion.told(self.run, self.dataset, self.name, step, count)
+        ids = tokenizer.encode(self.words, lines + [""] * count).to(self.device)
         hidden = self.teacher["text_encoder"](ids).last_hidden_state
         shape = (count, self.run.autoencoder.channels, self.run.latent_size, self.run.latent_size)
         latents = loop.noise(self.run, self.name, step, shape, self.device)
@@ -84,20 +84,8 @@ class DistillStage:
             states.append(latents)
         return torch.stack(states), hidden[:count]
 
-    def _captions(self, step: int, count: int) -> list[str]:
-        chosen = loop.batch_indices(self.run, self.name, step, count, len(self.dataset.scenes))
-        rng = loop.generator(self.run, self.name, step)
-        return [captions.sample(self.dataset.scenes[i], self.run, self.dataset.library, rng) for i in chosen]
-
     def _guided(self, latents: Tensor, sigma: Tensor, hidden: Tensor) -> Tensor:
         """The teacher's velocity with the run's guidance scale (Ho and Salimans 2022, arXiv:2207.12598)."""
         both = torch.cat([latents, latents])
-        towards, away = predict(self.teacher["unet"], both, sigma.expand(len(both)), hidden).chunk(2)
+        towards, away = diffusion.predict(self.teacher["unet"], both, sigma.expand(len(both)), hidden).chunk(2)
         return away + self.run.sample.guidance * (towards - away)
-
-
-def predict(unet: Any, latents: Tensor, sigma: Tensor, hidden: Tensor) -> Tensor:
-    """Velocity ``[B, C, h, w]`` float32 at ``sigma`` ``[B]`` for the words' hidden states ``[B, L, width]``."""
-    with torch.autocast(latents.device.type, torch.bfloat16):
-        made: Tensor = unet(latents, 1000.0 * sigma, hidden, return_dict=False)[0]
-    return made.float()

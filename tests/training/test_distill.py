@@ -44,7 +44,7 @@ def test_a_student_that_walks_as_the_teacher_does_has_no_loss(
     states, _ = stage.trajectories(0)
     gaps = stage.sigmas.diff().view(-1, 1, 1, 1, 1)
     right = (states.diff(dim=0) / gaps).flatten(0, 1)
-    monkeypatch.setattr(distill, "predict", _only_student(distill.predict, stage.module, right))
+    monkeypatch.setattr(diffusion, "predict", _only_student(diffusion.predict, stage.module, right))
     assert float(stage.loss(0)) < 1e-10
 
 

@@ -77,7 +77,7 @@ class _Speaker:
             line = self._pick(self.language.places[scene.place]).format(a=line)
         if scene.backdrop is not None:
             colour = self._pick(self.language.colours[scene.backdrop])
-            line = self._pick(self.language.backdrops.template).format(a=line, colour=colour)
+            line = self._pick(self.language.backdrops).format(a=line, colour=colour)
         return line
 
     def part(self, part: Part) -> str:
@@ -111,24 +111,24 @@ class _Speaker:
         return self._pick(self.language.single).format(a=phrase)
 
     def _name(self, words: Words) -> str:
-        """CLDR's name or another; a word of the place only where the place is told."""
-        if self.rng is None:
-            return words.short[0]
-        if words.local and self.told and self.rng.random() < self.run.captions.local:
-            return self._pick(words.local)
-        if words.synonyms and self.rng.random() < self.run.captions.synonym:
-            return self._pick(words.synonyms)
+        """CLDR's name or another."""
+        rare = self._rare(words, self.run.captions.synonym)
+        if rare or self.rng is None:
+            return rare or words.short[0]
         return words.name if not words.others or self.rng.random() < 0.5 else self._pick(words.others)
 
     def _short(self, thing: Thing) -> str:
         """What one says in passing."""
         words = thing.words[self.locale]
+        return self._rare(words, 0.5 * self.run.captions.synonym) or self._pick(words.short)
+
+    def _rare(self, words: Words, synonym: float) -> str | None:
+        """Now and then a word of the place, where the place is told, or a dictionary's synonym."""
         if self.rng is None:
-            return words.short[0]
+            return None
         if words.local and self.told and self.rng.random() < self.run.captions.local:
             return self._pick(words.local)
-        rare = words.synonyms and self.rng.random() < 0.5 * self.run.captions.synonym
-        return self._pick(words.synonyms if rare else words.short)
+        return self._pick(words.synonyms) if words.synonyms and self.rng.random() < synonym else None
 
     def _coloured(self, noun: str, colour: str | None) -> str:
         if colour is None:

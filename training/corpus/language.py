@@ -15,18 +15,10 @@ _SPANISH_PREPOSITION = re.compile(r" (?=(?:de|del|con|en|al|a|para|sobre|sin) )"
 
 
 @dataclass(frozen=True)
-class Backdrops:
-    """Sentences for a coloured background, with {a} and {colour}."""
-
-    template: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Language:
     """Templates hold {a} and {b}, noun phrases with their articles; tables are keyed as scenes name things."""
 
     articles: tuple[str, ...]
-    one: str
     numbers: tuple[str, ...]  # two, three, four
     colour: str  # with {colour} and {noun}
     plural: str
@@ -35,7 +27,7 @@ class Language:
     relations: dict[str, tuple[str, ...]]
     places: dict[str, tuple[str, ...]]
     extras: dict[str, tuple[str, ...]]
-    backdrops: Backdrops
+    backdrops: tuple[str, ...]  # with {a} and {colour}
     colours: dict[str, tuple[str, ...]]
     names: dict[str, tuple[str, ...]]
     feminine: str = "(?!)"  # a regular expression that the nouns of this gender match

@@ -38,7 +38,8 @@ class Ground:
     above: tuple[RGB, RGB]
     below: tuple[RGB, RGB]
     horizon: float
-    stamps: tuple[str, ...] = ()  # ids of things in a row on the horizon
+    stamps: tuple[str, ...] = ()  # ids of things in a row
+    heights: tuple[float, float] | None = None  # of those that hang; the others stand on the horizon
     stars: int = 0
 
 
@@ -54,7 +55,9 @@ GROUNDS: dict[str, Ground] = {
     "space": Ground(((10, 8, 28), (24, 14, 52)), ((24, 14, 52), (10, 8, 28)), 0.6, stars=44),
     "sunset": Ground(((110, 70, 150), (255, 150, 80)), ((120, 60, 80), (70, 36, 62)), 0.62),
     "city": Ground(((150, 195, 235), (222, 234, 245)), ((140, 142, 150), (95, 97, 106)), 0.66, ("1f3e2",) * 5),
-    "sky": Ground(((70, 160, 245), (150, 208, 255)), ((150, 208, 255), (205, 234, 255)), 0.6, ("2601-fe0f",) * 3),
+    "sky": Ground(
+        ((70, 160, 245), (150, 208, 255)), ((150, 208, 255), (205, 234, 255)), 0.6, ("2601-fe0f",) * 3, (0.15, 0.75)
+    ),
     "mountains": Ground(_DAY, ((130, 180, 100), (90, 140, 70)), 0.62, ("26f0-fe0f",) * 3),
 }
 _DRESS = {"sunglasses": ("1f576-fe0f", 0.66, 0.47), "hat": ("1f3a9", 0.62, 0.13), "crown": ("1f451", 0.5, 0.12)}
@@ -162,7 +165,7 @@ class Painter:
         count = len(ground.stamps)
         x = (i + 0.5) / count + float(rng.uniform(-0.06, 0.06))
         size = float(rng.uniform(0.3, 0.42))
-        high = rng.uniform(0.15, 0.75) if ground is GROUNDS["sky"] else horizon - 0.4 * size
+        high = horizon - 0.4 * size if ground.heights is None else rng.uniform(*ground.heights)
         return Spot(x, float(high), size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ class Hand:
     """One bundle at one number of steps (None is the bundle's own). Raises `TrainingError` when it cannot be used."""
 
     def __init__(self, label: str, folder: Path, steps: int | None = None, threads: int = 2) -> None:
-        self.label, self.folder, self.threads = label, folder, threads
+        self.label = label
         try:
             self.bundle = Bundle.open(folder)
             self.offer = self.bundle.manifest.offer()
@@ -47,8 +48,8 @@ class Hand:
 
     def with_steps(self, label: str, steps: int) -> Hand:
         """The same bundle, loaded once, at another number of steps."""
-        other = object.__new__(Hand)
-        other.__dict__ |= self.__dict__ | {"label": label, "steps": steps}
+        other = copy.copy(self)
+        other.label, other.steps = label, steps
         return other
 
     def draw(self, wishes: Sequence[Wish], what: str = "") -> Pixels:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -72,7 +71,7 @@ def evaluate(run: Run, folder: Path, options: Options) -> Results:
         copies=sheet_trial(examiner, chosen, options.out),
         unknown=unknown_trial(examiner, options.quick),
         people=people_trial(examiner, options),
-        reconstruction=_plain(examiner.reconstruction(folder, 16 if options.quick else 256)),
+        reconstruction=examiner.reconstruction(folder, 16 if options.quick else 256),
         seconds=seconds,
         sheet=chosen,
     )
@@ -143,10 +142,10 @@ def sheet_trial(examiner: Examiner, chosen: list[Question], out: Path) -> Copies
         examiner.hands[0].draw([Wish(q.prompt, q.locale, seed + i) for i, q in enumerate(chosen)], "sheet")
         for seed in gallery.SEEDS
     ]
-    gallery.write_sheet(out / "sheet.webp", *drawn)
-    both = np.stack(drawn, axis=1).reshape(-1, *drawn[0].shape[1:])
+    both = gallery.beside(*drawn)
+    gallery.write_rows(out / "sheet.webp", both, 2 * gallery.ACROSS)
     copies, near = examiner.copies(both, [question.scene for question in chosen for _ in gallery.SEEDS])
-    gallery.write_beside(out / "nearest.webp", both, near)
+    gallery.write_rows(out / "nearest.webp", gallery.beside(both, near), 2 * gallery.ACROSS)
     return copies
 
 
@@ -158,7 +157,7 @@ def unknown_trial(examiner: Examiner, quick: bool) -> Unknown:
     letters = "abcdefghijklmnopqrstuvwxyz"
     words += ["".join(letters[int(i)] for i in rng.integers(26, size=7)) for _ in range(4 if quick else 16)]
     locales = examiner.asker.locales
-    return examiner.unknown([(word, locales[i % len(locales)]) for i, word in enumerate(words)])[0]
+    return examiner.unknown([(word, locales[i % len(locales)]) for i, word in enumerate(words)])
 
 
 def people_trial(examiner: Examiner, options: Options) -> People:
@@ -167,7 +166,3 @@ def people_trial(examiner: Examiner, options: Options) -> People:
     found = bias.people(examiner.run, examiner.asker, examiner.painter, examiner.hands[0], seeds)
     gallery.write_rows(options.out / "people.webp", np.concatenate(found.pictures), min(seeds, bias.SHOWN))
     return found
-
-
-def _plain(found: Any) -> dict[str, float] | None:
-    return None if found is None else dict(found)

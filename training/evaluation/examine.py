@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,28 +149,28 @@ class Examiner:
         copies = Copies(share(near < apart), share(real < apart), median(near), median(real), apart)
         return copies, np.asarray(self.dataset.pictures[where])
 
-    def unknown(self, words: Sequence[tuple[str, str]]) -> tuple[Unknown, Pixels]:
+    def unknown(self, words: Sequence[tuple[str, str]]) -> Unknown:
         """Draw words that mean nothing here, given with their locales; are the pictures of this world?"""
-        held = [scene for scene, _ in zip(self.asker.held_out(), range(256), strict=False)]
+        held = list(itertools.islice(self.asker.held_out(), 256))
         known = self.judge.look(self.dataset.pictures[::3])
         limit = float(np.percentile(self._nearness(self.paint(held, turn=700), known), 5))
         drawn = self.hands[0].draw([Wish(word, locale, 40 + i) for i, (word, locale) in enumerate(words)], "unknown")
         noise = np.random.default_rng(31).integers(0, 256, drawn.shape, dtype=np.uint8)
         near, far = (share(self._nearness(pictures, known) >= limit) for pictures in (drawn, noise))
-        return Unknown(near, far, limit), drawn
+        return Unknown(near, far, limit)
 
     def _nearness(self, pictures: Pixels, known: Floats) -> Floats:
         """The cosine of each picture to the nearest known one."""
         found: Floats = (self.judge.look(pictures) @ known.T).max(axis=1)
         return found
 
-    def reconstruction(self, folder: Path, count: int) -> Mapping[str, float] | None:
+    def reconstruction(self, folder: Path, count: int) -> dict[str, float] | None:
         """The autoencoder's mean absolute error (of 255) and PSNR (dB) on held-out scenes; None without its weights."""
         if not (folder / "autoencoder.safetensors").exists():
             return None
         device = torch.device("cpu")
         network = autoencoder.load(self.run, folder, device)
-        pictures = self.paint([scene for scene, _ in zip(self.asker.held_out(), range(count), strict=False)], turn=800)
+        pictures = self.paint(list(itertools.islice(self.asker.held_out(), count)), turn=800)
         with torch.no_grad():
             made = network.decoder(network.encoder(autoencoder.to_tensor(pictures, device)))  # type: ignore[operator]
         wrong = autoencoder.to_pixels(made).astype(np.float64) - pictures

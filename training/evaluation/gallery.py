@@ -36,14 +36,9 @@ def place(index: int) -> str:
     return f"row {index // ACROSS + 1}, {2 * (index % ACROSS) + 1} and {2 * (index % ACROSS) + 2}"
 
 
-def write_sheet(path: Path, first: Pixels, second: Pixels) -> None:
-    """Both pictures of each caption side by side, eight captions a row."""
-    write_rows(path, np.stack([first, second], axis=1).reshape(-1, *first.shape[1:]), 2 * ACROSS)
-
-
-def write_beside(path: Path, drawn: Pixels, near: Pixels) -> None:
-    """Each drawn picture with its nearest training picture to the right of it."""
-    write_rows(path, np.stack([drawn, near], axis=1).reshape(-1, *drawn.shape[1:]), 2 * ACROSS)
+def beside(left: Pixels, right: Pixels) -> Pixels:
+    """Each picture of ``left`` and behind it that of ``right``."""
+    return np.stack([left, right], axis=1).reshape(-1, *left.shape[1:])
 
 
 def write_rows(path: Path, pictures: Pixels, across: int) -> None:

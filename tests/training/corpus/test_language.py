@@ -105,7 +105,7 @@ def templates(spoken: Language) -> list[tuple[str, list[str]]]:
         *((line, ["a"]) for line in spoken.single),
         *((line, ["a", "b"]) for lines in spoken.relations.values() for line in lines),
         *((line, ["a"]) for table in (spoken.places, spoken.extras) for lines in table.values() for line in lines),
-        *((line, ["a", "colour"]) for line in spoken.backdrops.template),
+        *((line, ["a", "colour"]) for line in spoken.backdrops),
     ]
 
 
