@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.pipeline.denoise import advance, feeds
+from appliance.pipeline.inpaint import keep_outside
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.request import GenerationRequest
 
@@ -33,5 +34,5 @@ def draw_together(
             group = [advance(state, pred) for state, pred in zip(group, predictions, strict=True)]
             step += 1
             told(step, steps)
-        pictures += [pipeline.decode(state.latents) for state in group]
+        pictures += [keep_outside(pipeline.decode(state.latents), request) for state in group]
     return pictures

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from appliance import durable
 from appliance.errors import BadInput, Unavailable
 
 
@@ -14,7 +15,7 @@ from appliance.errors import BadInput, Unavailable
 def only_one(path: Path, who: str) -> Iterator[None]:
     """Hold the lock at `path`. Raises `Unavailable` when another does, `BadInput` when it cannot lie there."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        durable.private_folder(path.parent)
         file = path.open("w")
     except OSError as error:
         raise BadInput(f"{path.parent} cannot be used ({error.strerror}): choose another --data-dir.") from None

@@ -20,9 +20,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from appliance.errors import EnsuenoError
+from appliance.figures import Figures
 from appliance.ids import JOB_ID, new_id
+from appliance.plans.passport import PassportState
 
 ANYTHING = "*"
+SYSTEM_BOARDS = Path("/run/ensueno")  # RuntimeDirectory= of the units
 _LISTENING = 64
 _SURE = 10  # rings that a socket holds for certain (net.unix.max_dgram_qlen); after more, some may be lost
 
@@ -41,6 +44,9 @@ class Progress(BaseModel):
 class Pulse(BaseModel):
     """The engine's own word. `beat` is CLOCK_BOOTTIME in seconds of the last step or idle turn of its loop.
 
+    `passed_over` has one sentence for each better engine that could not be used.
+    `passport` is what became of its plans: opened, refused, not built, or it is no engine that has any.
+    `bytes_per_pixel` is the memory that a pixel in flight takes, `proven_pixels` those of the largest job it finished.
     `patience` is how many seconds of silence are no cause for worry: a long legal step is not a hang.
     """
 
@@ -54,7 +60,11 @@ class Pulse(BaseModel):
     beat: float
     patience: float = 15.0
     seconds_per_picture: float | None = None
+    bytes_per_pixel: float | None = None
+    proven_pixels: int = 0
     note: str | None = None
+    passed_over: list[str] = []
+    passport: PassportState = "none"
 
 
 class Board:
@@ -64,6 +74,7 @@ class Board:
         self._jobs = folder / "jobs"
         self._bells = folder / "bells"
         self._pulse = folder / "engine.json"
+        self._figures = folder / "figures.json"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             raise EnsuenoError(f"{folder} belongs to somebody else: remove it.")
@@ -103,6 +114,17 @@ class Board:
         """The engine's last word, or None when there was none since boot."""
         try:
             return Pulse.model_validate_json(self._pulse.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def tell(self, figures: Figures) -> None:
+        """Overwrite the engine's figures."""
+        _replace(self._figures, figures.model_dump_json())
+
+    def figures(self) -> Figures | None:
+        """What the engine last told of its stages, or None."""
+        try:
+            return Figures.model_validate_json(self._figures.read_bytes())
         except (OSError, ValidationError):
             return None
 
@@ -176,12 +198,15 @@ def engine_alive(pulse: Pulse | None, now: Callable[[], float] = boottime) -> bo
 def board_folder(data_dir: Path) -> Path:
     """The tmpfs folder that belongs to a data dir: short, since a unix socket's path has at most 107 bytes.
 
-    Under systemd its RuntimeDirectory; else one that depends on nothing but the user, so `ensueno status` finds it.
+    Under systemd its RuntimeDirectory, where the same user's `ensueno status` finds it too; else one that depends on
+    nothing but the user.
     """
     name = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:12]
     runtime = os.environ.get("RUNTIME_DIRECTORY")
     if runtime:
         return Path(runtime) / f"ensueno-{name}"
+    if os.access(SYSTEM_BOARDS / f"ensueno-{name}", os.W_OK):
+        return SYSTEM_BOARDS / f"ensueno-{name}"
     return Path("/dev/shm") / f"ensueno-{os.getuid()}-{name}"  # noqa: S108
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,19 +16,43 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
+    PlainValidator,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
+from appliance import picture
 from appliance.errors import BadInput
+from appliance.picture import Picture
 
 MAX_PROMPT = 2000
 MAX_SEED = 2**32 - 1
+STRENGTH = 0.6  # when a picture is sent and no strength; with a mask it is 1: what is drawn anew, is
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,4}")
 _INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}  # not Cn: an emoji newer than this Python's tables is visible
 _Whole = Annotated[int, Field(ge=1, le=99_999)]
+_START = ("image", "mask", "strength")
+
+
+def _told(value: Any) -> Picture:
+    """A picture that was read, or in a request that is only shown, its name."""
+    if isinstance(value, Picture):
+        return value
+    if isinstance(value, str) and picture.NAME.fullmatch(value):
+        return Picture(value)
+    raise ValueError("must be a picture")
+
+
+_Sent = Annotated[
+    Picture,
+    PlainValidator(_told),
+    PlainSerializer(lambda sent: sent.sha256, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": f"^{picture.NAME.pattern}$"}),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +72,11 @@ class Offer:
     max_count: int = 4
     default_locale: str = "en"
     locales: tuple[str, ...] = ("en",)
+    pictures: bool = False  # whether it can start from one
+
+
+def _none_kept(name: str) -> bytes:
+    raise BadInput("No picture is kept here: send image and mask as files.")
 
 
 class GenerationRequest(BaseModel):
@@ -79,6 +109,11 @@ class GenerationRequest(BaseModel):
     )
     count: _Whole = Field(default=1, description="Pictures; picture i has seed + i.")
     locale: str = Field(description="The words' place: en, es, en-GB, es-419 ...")
+    image: _Sent | None = Field(default=None, description="The picture to start from: sha256 of its pixels.")
+    mask: _Sent | None = Field(default=None, description="Where it is drawn anew: sha256 of the mask's pixels.")
+    strength: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="How much of the picture is drawn anew: above 0, up to 1."
+    )
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], offer: Offer) -> GenerationRequest:
@@ -91,17 +126,28 @@ class GenerationRequest(BaseModel):
             raise BadInput(sentence(error)) from None
 
     @classmethod
-    def from_json(cls, text: str, offer: Offer) -> GenerationRequest:
-        """The same from json text, as the engine does when it claims a job."""
+    def from_json(cls, text: str, offer: Offer, kept: Callable[[str], bytes] = _none_kept) -> GenerationRequest:
+        """The same from `to_json`'s text, as the engine does when it claims a job; `kept` gives a picture by name."""
         try:
             fields = json.loads(text)
         except (ValueError, RecursionError):
             raise BadInput("The request is not valid json.") from None
+        if isinstance(fields, dict):
+            fields |= {name: kept(fields[name]) for name in ("image", "mask") if isinstance(fields.get(name), str)}
         return cls.of(fields, offer)
 
     def to_json(self) -> str:
-        """Canonical json: the same request gives the same text."""
-        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        """Canonical json: the same request gives the same text. Pictures are told by their names."""
+        return json.dumps(self.told(), sort_keys=True, separators=(",", ":"))
+
+    def told(self) -> dict[str, Any]:
+        """The fields as plain values; those of a picture to start from only where there is one."""
+        return {name: value for name, value in self.model_dump().items() if name not in _START or value is not None}
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """What was sent along: the picture to start from, and the mask."""
+        return tuple(sent for sent in (self.image, self.mask) if sent is not None)
 
     def with_seed(self) -> GenerationRequest:
         """The same wish with its seed fixed: at random when none was asked for."""
@@ -120,9 +166,10 @@ class GenerationRequest(BaseModel):
         if size is not None:
             if "width" in fields or "height" in fields:
                 raise BadInput("Give either size or width and height, not both.")
-            fields["width"], fields["height"] = parse_size(size)
+            fields["width"], fields["height"] = parse_size(size, offer.sizes[0])
         if ("width" in fields) != ("height" in fields):
             raise BadInput("Give width and height together.")
+        _read_pictures(fields, offer)
         if "width" not in fields:
             fields["width"], fields["height"] = offer.sizes[0]
         if "steps" not in fields and "num_inference_steps" not in fields:
@@ -184,11 +231,43 @@ class GenerationRequest(BaseModel):
         return self
 
 
-def parse_size(text: Any) -> tuple[int, int]:
-    """'64x64' → (64, 64), width first."""
+def _read_pictures(fields: dict[str, Any], offer: Offer) -> None:
+    """Put `Picture`s where files were sent, and what a picture brings with it: a size that suits it, a strength."""
+    if "image" not in fields:
+        for name in ("mask", "strength"):
+            if name in fields:
+                raise BadInput(f"A {name} needs a picture to start from: send image too, or leave {name} out.")
+        return
+    if not offer.pictures:
+        raise BadInput("This model cannot start from a picture (its bundle has no vae_encoder): leave image out.")
+    sent = picture.read(fields["image"], "image")
+    known = picture.size_of(sent)
+    if "width" not in fields and known is not None:
+        fields["width"], fields["height"] = min(offer.sizes, key=lambda size: _unlike(size, known))
+    size = (fields.get("width"), fields.get("height"))
+    if size not in offer.sizes:
+        fields.pop("mask", None)
+        del fields["image"]  # the size is what will be refused
+        return
+    fields["image"] = picture.colours(sent, size)
+    if "mask" in fields:
+        over = picture.read(fields["mask"], "mask")
+        if picture.size_of(over) not in (known, size, None):
+            raise BadInput("The mask must be as large as the picture it lies on: send both in the same size.")
+        fields["mask"] = picture.mask(over, size)
+    fields.setdefault("strength", 1.0 if "mask" in fields else STRENGTH)
+
+
+def _unlike(size: tuple[int, int], other: tuple[int, int]) -> float:
+    """How far two sizes' shapes are from each other."""
+    return abs(math.log(size[0] * other[1] / (size[1] * other[0])))
+
+
+def parse_size(text: Any, offered: tuple[int, int]) -> tuple[int, int]:
+    """'64x64' → (64, 64), width first. Raises `BadInput` that names one which is offered."""
     match = re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", text) if isinstance(text, str) else None
     if match is None:
-        raise BadInput("The size must look like 512x512 (width x height).")
+        raise BadInput(f"The size must look like {offered[0]}x{offered[1]} (width x height).")
     return int(match[1]), int(match[2])
 
 

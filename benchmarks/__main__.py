@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from appliance.command import Parser
 from appliance.config import BUNDLED
-from appliance.engines.onnxruntime import cores
+from appliance.engines.cpu import cores
 from appliance.errors import EnsuenoError
-from appliance.options import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     commands.add_parser("peers", help="diffusers, plain ONNX Runtime and OpenVINO on this CPU")
     commands.add_parser("options", help="ONNX Runtime with other settings than the engine's")
+    commands.add_parser("networks", help="UNet call and decode alone, by everyone: for models of true size")
     for command in commands.choices.values():
         command.add_argument("--bundle", type=Path, default=BUNDLED, help="one with source/ (the one that comes along)")
         command.add_argument("--threads", type=int, default=cores(), help="for each of them (all cores)")
@@ -40,9 +41,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compare(options: argparse.Namespace) -> str:
-    from benchmarks import peers
+    from benchmarks import networks, peers
     from benchmarks.player import OPTIONS, PEERS
 
+    if options.command == "networks":
+        found = networks.compare(options.bundle, options.threads, options.repeat, options.only)
+        return json.dumps(found, ensure_ascii=False, indent=2) if options.json else networks.as_text(found)
     table = {"peers": PEERS, "options": OPTIONS}[options.command]
     told = peers.compare(options.bundle, options.threads, options.repeat, table, only=options.only, busy=options.busy)
     return json.dumps(told, ensure_ascii=False, indent=2) if options.json else peers.as_text(told)

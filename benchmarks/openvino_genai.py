@@ -43,7 +43,7 @@ class GenAi:
     def picture(self, wish: Wish) -> tuple[None, NDArray[np.uint8]]:
         """Words to pixels."""
         drawn = self._pipeline.generate(
-            wish.prompt,
+            wish.read,
             negative_prompt="",
             num_inference_steps=wish.steps,
             guidance_scale=wish.guidance,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.config import EngineName, Settings
+from appliance.ladder.ladder import RUNGS
 from appliance.pipeline.denoise import Feeds
 from appliance.pipeline.manifest import Bundle
 from appliance.pipeline.text_to_image import TextToImage
@@ -31,6 +33,7 @@ class Ensueno:
         return state.latents, self._pipeline.decode(state.latents)
 
 
-def load(bundle: Bundle, threads: int) -> Ensueno:
-    """The bundle on its default engine."""
-    return Ensueno(TextToImage.load(bundle, threads=threads))
+def load(bundle: Bundle, threads: int, engine: EngineName = "onnxruntime") -> Ensueno:
+    """The bundle on one engine of ours."""
+    rung = next(rung for rung in RUNGS if rung.name == engine)
+    return Ensueno(TextToImage.load(bundle, rung.make(Settings(threads=threads))))

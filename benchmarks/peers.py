@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.bench import machine
-from appliance.engines.onnxruntime import cores
+from appliance.engines.cpu import cores
 from appliance.errors import BadInput, EnsuenoError
 from appliance.pipeline.manifest import Bundle
+from benchmarks import gemm
 from benchmarks.player import ENTRIES, OURS, PEERS, Entry
 
 CALLS = 5  # UNet calls in one turn; the turn's figure is their median
@@ -37,9 +38,9 @@ _LIBRARIES = ("torch", "diffusers", "onnxruntime", "openvino", "openvino-genai",
 class Seat:
     """A peer's process; `order` waits for its answer. `refused` says why it cannot play, None when it can."""
 
-    def __init__(self, name: str, bundle: Path, threads: int) -> None:
+    def __init__(self, name: str, bundle: Path, threads: int, player: str = "benchmarks.player") -> None:
         self.name = name
-        command = [sys.executable, "-m", "benchmarks.player", name, str(bundle), str(threads)]
+        command = [sys.executable, "-m", player, name, str(bundle), str(threads)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -53,10 +54,15 @@ class Seat:
         self._process.communicate()
 
     def order(self, do: str, **details: Any) -> dict[str, Any]:
-        """Have it do something and wait."""
-        self._orders.write(json.dumps({"do": do, **details}) + "\n")
-        self._orders.flush()
-        return self._answer()
+        """Have it do something and wait. Raises `EnsuenoError` when its process is gone."""
+        try:
+            self._orders.write(json.dumps({"do": do, **details}) + "\n")
+            self._orders.flush()
+            return self._answer()
+        except BrokenPipeError:
+            raise EnsuenoError(
+                f"The process of {self.name} ended in the middle, as for want of memory: measure fewer with --only."
+            ) from None
 
     def _answer(self) -> dict[str, Any]:
         line = self._answers.readline()
@@ -73,7 +79,7 @@ def compare(
     """
     bundle = Bundle.open(folder)
     names = _chosen(bundle, repeat, table, only)
-    where = machine.describe(threads) | {"libraries": _versions()}
+    where = machine.describe(threads) | {"libraries": versions(), "gemm_gflops": gemm.peak(threads)}
     with ExitStack() as room:
         seats = [room.enter_context(Seat(name, folder.resolve(), threads)) for name in names]
         if busy:
@@ -141,7 +147,11 @@ def _table(runs: dict[str, list[float]]) -> dict[str, Any]:
         name: {"median": statistics.median(seconds), "low": min(seconds), "high": max(seconds), "runs": seconds}
         for name, seconds in runs.items()
     }
-    peers = [name for name in runs if name in PEERS and name != OURS and PEERS[name].same_precision]
+    peers = [
+        name
+        for name in runs
+        if name in PEERS and PEERS[name].module != PEERS[OURS].module and PEERS[name].same_precision
+    ]
     ratios = {name: _ratio(runs[name], runs[OURS]) for name in runs if name != OURS}
     fastest = min(peers, key=lambda name: ratios[name]["median"], default=None)
     return {
@@ -181,7 +191,8 @@ def _agreement(have: dict[str, NDArray[Any]], want: dict[str, NDArray[Any]]) -> 
     return told
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of the libraries that are compared."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
@@ -198,6 +209,9 @@ def as_text(result: dict[str, Any]) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in result["machine"]["libraries"].items())
     machine_line = result["machine"]["line"]
     lines = [f"{result['bundle']} on {machine_line}, {result['machine']['date']}; {libraries}"]
+    lines.append(
+        f"float32 GEMM peak of {result['machine']['threads']} threads: {result['machine']['gemm_gflops']:.0f} GFLOP/s"
+    )
     if result["busy"]:
         lines.append("every core was kept busy with other work")
     lines += _section("one UNet call, one picture (2 rows)", result["unet"])

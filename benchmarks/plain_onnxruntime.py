@@ -83,7 +83,7 @@ class PlainOnnxRuntime:
 
     def picture(self, wish: Wish) -> tuple[Array, NDArray[np.uint8]]:
         """Both texts in one call, then the loop."""
-        ids = tokenize(self._tokenizer, self._bundle, ["", wish.prompt])
+        ids = tokenize(self._tokenizer, self._bundle, ["", wish.read])
         embeds = self._text_encoder.run(None, {"input_ids": ids})[0]
         latents = denoise(self.unet, self._bundle, wish, embeds)
         settings = self._bundle.manifest.latents

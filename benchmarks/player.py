@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.pipeline.caption import caption
 from appliance.pipeline.denoise import Noise
 from appliance.pipeline.manifest import Bundle
 from appliance.request import GenerationRequest
@@ -39,8 +40,10 @@ class Entry:
 
 PEERS = {
     OURS: Entry("Ensueño", "benchmarks.ours"),
+    "ensueno-openvino": Entry("Ensueño on OpenVINO", "benchmarks.ours", {"engine": "openvino"}),
     "onnxruntime": Entry("plain ONNX Runtime", "benchmarks.plain_onnxruntime"),
     "diffusers": Entry("diffusers (torch eager)", "benchmarks.torch_diffusers"),
+    "diffusers-compiled": Entry("diffusers (torch.compile)", "benchmarks.torch_diffusers", {"compiled": True}),
     "openvino": Entry("OpenVINO", "benchmarks.openvino_runtime"),
     "openvino-fixed": Entry("OpenVINO, shapes fixed", "benchmarks.openvino_runtime", {"fixed": True}),
     "openvino-genai": Entry("OpenVINO GenAI", "benchmarks.openvino_genai"),
@@ -69,6 +72,7 @@ class Wish:
     """One picture to draw, the same for every peer. `noise` is (channels, h, w), the first latents."""
 
     prompt: str
+    read: str  # the prompt in its locale's template, as the model reads it
     steps: int
     guidance: float
     width: int
@@ -95,7 +99,8 @@ def wish_for(bundle: Bundle, seed: int) -> Wish:
     scale = manifest.latents.scale
     shape = (manifest.latents.channels, request.height // scale, request.width // scale)
     noise = Noise(seed).at(0, shape)
-    return Wish(request.prompt, request.steps, request.guidance, request.width, request.height, noise)
+    read = caption(request.prompt, request.locale, manifest).text
+    return Wish(request.prompt, read, request.steps, request.guidance, request.width, request.height, noise)
 
 
 def unet_feeds(bundle: Bundle) -> tuple[Array, Array, Array]:

@@ -22,7 +22,7 @@ from benchmarks.player import Array, Wish
 class Diffusers:
     """Weights in float32, as everyone computes; eager is what `from_pretrained` gives."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, compiled: bool) -> None:
         source = bundle.folder / "source"
         weights: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
         self._tokenizer: Any = AutoTokenizer.from_pretrained(source / "tokenizer", local_files_only=True)
@@ -33,6 +33,9 @@ class Diffusers:
         self._length = bundle.manifest.tokenizer.max_length
         for network in (self._text_encoder, self._unet, self._vae):
             network.eval()
+        if compiled:
+            self._unet.compile()
+            self._vae.decoder.compile()
 
     @torch.inference_mode()
     def unet(self, sample: Array, timestep: Array, embeds: Array) -> Array:
@@ -45,7 +48,7 @@ class Diffusers:
     def picture(self, wish: Wish) -> tuple[Array, NDArray[np.uint8]]:
         """Encode both texts, denoise with guidance, decode."""
         words = self._tokenizer(
-            ["", wish.prompt], padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
+            ["", wish.read], padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
         )
         embeds = self._text_encoder(words.input_ids, return_dict=False)[0]
         latents = torch.from_numpy(wish.noise[None])
@@ -65,7 +68,7 @@ def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
     return kind.from_pretrained(folder, **options)
 
 
-def load(bundle: Bundle, threads: int) -> Diffusers:
+def load(bundle: Bundle, threads: int, compiled: bool = False) -> Diffusers:
     """Read the source/ folder."""
     torch.set_num_threads(threads)
-    return Diffusers(bundle)
+    return Diffusers(bundle, compiled)

@@ -1,4 +1,4 @@
-"""The command line: `python -m engine_build export | verify`."""
+"""The command line: `python -m engine_build export | verify | build | quantize`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     except ModuleNotFoundError as error:
         print(
-            f"This needs {error.name}: install the build extra (pip install -e '.[build]').",
+            f"This needs {error.name}: install the build extra "
+            "(.venv/bin/pip install -r requirements/torch.txt -e '.[build]').",
             file=sys.stderr,
         )
         return 2
-    except KeyboardInterrupt:
-        print("Stopped; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "Stopped; nothing was written.", file=sys.stderr)
         return 130
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:300]
@@ -61,14 +62,68 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--guidance", type=float, help="default guidance")
     export.add_argument("--locale", help="default locale of prompts")
     export.add_argument("--weights", choices=("float16", "float32"), default="float16", help="how they are stored")
+    export.add_argument(
+        "--precision",
+        choices=("f32", "f16"),
+        default="f32",
+        help="f16 adds graphs in float16, for TensorRT",
+    )
+    export.add_argument(
+        "--opset",
+        type=int,
+        choices=(18, 23),
+        default=18,
+        help="23 takes ONNX Runtime less memory; TensorRT needs --precision f16 beside it",
+    )
+    export.add_argument("--vae", type=Path, metavar="FOLDER", help="another VAE, such as an AutoencoderTiny")
+    export.add_argument(
+        "--lora", action="append", default=[], metavar="FILE[:SCALE]", help="merge a LoRA; repeat for more"
+    )
     export.add_argument("--no-preview", action="store_true", help="do not fit the preview map")
     export.set_defaults(run=_export)
     verify = commands.add_parser("verify", help="check a bundle: hashes, headers, and that it computes")
     verify.add_argument("bundle", type=Path, metavar="BUNDLE")
     verify.set_defaults(run=_verify)
-    for command in (export, verify):
+    build = commands.add_parser("build", help="build a bundle's plans for a GPU; needs no torch")
+    _add_build(build)
+    quantize = commands.add_parser("quantize", help="a bundle in int8, if its pictures hold")
+    _add_quantize(quantize)
+    for command in (export, verify, build, quantize):
         command.add_argument("--json", action="store_true", help="print the result as json")
     return parser
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", nargs="?", help="default: the box's active one")
+    parser.add_argument("--target", choices=("tensorrt", "tensorrt-rtx"), required=True)
+    parser.add_argument("--sm", type=_sm, help="86, 89, 120: what TensorRT for RTX builds for (this machine's GPU)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: where the engine looks, under the data dir")
+    parser.add_argument("--data-dir", type=Path, help="of the box that will run the plans; holds the key")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the box's TOML file")
+    parser.set_defaults(run=_build)
+
+
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help="what the box is asked, one a line")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE")
+    parser.add_argument("--format", choices=("int8", "fp8"), default="int8")
+    parser.add_argument("--sm", type=_sm, help="of the GPU that will draw (this machine's)")
+    parser.add_argument(
+        "--optimizer",
+        type=Path,
+        metavar="PYTHON",
+        help="of an environment with nvidia-modelopt[onnx], which quantizes then (ONNX Runtime's tools)",
+    )
+    parser.set_defaults(run=_quantize)
+
+
+def _sm(text: str) -> str:
+    """86 or 8.6 → "8.6"."""
+    digits = text.replace(".", "")
+    if not (digits.isdecimal() and 2 <= len(digits) <= 3):
+        raise argparse.ArgumentTypeError(f"{text!r} must look like 86 (compute capability 8.6)")
+    return f"{digits[:-1]}.{digits[-1]}"
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -81,9 +136,11 @@ def _size(text: str) -> tuple[int, int]:
 def _export(options: argparse.Namespace) -> dict[str, Any]:
     import dataclasses
 
+    from engine_build.lora import read_lora
     from engine_build.source import Source
 
     source = Source.open(options.folder)
+    loras = tuple(read_lora(text) for text in options.lora)
     card = source.card.with_options(
         name=options.name,
         version=options.version,
@@ -93,10 +150,14 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
         default_guidance=options.guidance,
         default_locale=options.locale,
     )
-    from engine_build.bundle import export
+    from engine_build.bundle import Choices, export_with
+    from engine_build.families import with_vae
 
     source = dataclasses.replace(source, card=card)
-    return export(source, options.out, options.weights, _say, preview=not options.no_preview)
+    if options.vae is not None:
+        source = with_vae(source, options.vae)
+    choices = Choices(options.weights, options.precision, loras, not options.no_preview, options.opset)
+    return export_with(source, options.out, choices, _say)
 
 
 def _verify(options: argparse.Namespace) -> dict[str, Any]:
@@ -107,12 +168,42 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
     return verify(options.bundle, _say)
 
 
+def _build(options: argparse.Namespace) -> dict[str, Any]:
+    import os
+
+    from appliance import config
+    from appliance.pipeline.manifest import Bundle
+    from appliance.plans import wanted
+    from engine_build import plans
+    from engine_build.targets import tensorrt, tensorrt_rtx
+
+    os.umask(0o077)
+    settings = config.load({"data_dir": options.data_dir, "bundle": options.bundle}, options.config)
+    with wanted.taken(settings.data_dir):
+        bundle = Bundle.open(settings.bundle)
+        target = {"tensorrt": tensorrt, "tensorrt-rtx": tensorrt_rtx}[options.target].open_target(options.sm)
+        return plans.build(bundle, target, settings.data_dir, options.out, _say)
+
+
+def _quantize(options: argparse.Namespace) -> dict[str, Any]:
+    from appliance.pipeline.manifest import Bundle
+    from appliance.plans import gpu
+    from engine_build import quantize
+
+    here = gpu.gpu()
+    quantize.check_format(options.format, options.sm or (here.sm if here else None))
+    prompts = quantize.read_prompts(options.prompts)
+    by = options.optimizer
+    quantizer = quantize.by_onnxruntime if by is None else quantize.by_model_optimizer(by)
+    return quantize.quantize(Bundle.open(options.bundle), prompts, options.out.resolve(), quantizer, _say)
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _text(result: dict[str, Any]) -> str:
-    return str(result["bundle"])
+    return str(result.get("out") or result["bundle"])
 
 
 if __name__ == "__main__":

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from appliance.engines.onnxruntime import OnnxRuntime
 from appliance.errors import BadInput
 from appliance.pipeline.manifest import (
-    MANIFEST,
     Bundle,
     Component,
     Defaults,
@@ -25,71 +19,130 @@ from appliance.pipeline.manifest import (
     SchedulerSettings,
     sha256,
 )
-from engine_build import components, onnx_export, parity, preview_fit, scheduler, weights
+from engine_build import (
+    families,
+    golden_reference,
+    lora,
+    onnx_export,
+    parity,
+    preview_fit,
+    safety_checker,
+    scheduler,
+    weights,
+)
+from engine_build.bundle_folder import built_beside, check_place, write_manifest
 from engine_build.components import Network
-from engine_build.source import WEIGHTS, Source, read_json
-from engine_build.tokenizer import write_tokenizer
+from engine_build.lora import Lora
+from engine_build.source import Source
+from engine_build.source_folder import write_source
+from engine_build.tokenizer import write_tokenizers
 
 Say = Callable[[str], None]
+Precision = Literal["f32", "f16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One network written: its counts, and torch's answers to hold it to."""
+    """One network written: its counts, torch's answers to hold it to, and which layers of each LoRA it took."""
 
     network: Network
     written: onnx_export.Written
     reference: parity.Reference
+    f16: bool
+    merged: tuple[frozenset[lora.Layer], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How a bundle is written: the weights' type on the disk, whether a float16 set is added, what is merged.
+
+    `opset` is of the graphs for ONNX Runtime and OpenVINO; the float16 set keeps to 18, which every TensorRT takes.
+    """
+
+    storage: weights.Storage = "float16"
+    precision: Precision = "f32"
+    loras: tuple[Lora, ...] = ()
+    preview: bool = True
+    opset: onnx_export.Opset = onnx_export.OPSET
 
 
 def export(source: Source, out: Path, storage: weights.Storage, say: Say, preview: bool = True) -> dict[str, Any]:
+    """Write the bundle `out` with float32 graphs; → the report. Raises as `export_with`."""
+    return export_with(source, out, Choices(storage, preview=preview), say)
+
+
+def export_with(source: Source, out: Path, choices: Choices, say: Say) -> dict[str, Any]:
     """Write the bundle `out`; → the report. Raises `BadInput` or `BadBundle`, and then leaves `out` alone."""
     out = out.resolve()
-    _check_place(out)
+    check_place(out)
     settings = scheduler.settings_from(source.scheduler)
-    networks = components.declared("sd", source)
+    family = families.recognised(source)
+    networks = families.declared(family, source)
     sizes = _sizes(source)
-    with _built_beside(out) as folder:
-        tokenizer = write_tokenizer(source, folder)
+    with built_beside(out) as folder:
+        tokenizers = write_tokenizers(source, folder)
         (folder / "onnx").mkdir()
-        exported = [_export_network(source, network, folder, storage, say) for network in networks]
-        _write_source(source, folder, networks)
+        say(f"{source.folder.name} is of the family {family}")
+        exported = [_export_network(source, network, folder, choices, say) for network in networks]
+        for index, one in enumerate(choices.loras):
+            lora.check_fit(one, [layer for network in exported for layer in network.merged[index]], say)
+        write_source(source, folder, networks)
         manifest = Manifest(
             name=source.card.name or _name_of(source.folder),
             version=source.card.version or "1",
             licence=source.card.licence or "unknown: ask whoever trained the model",
+            family=family,
             components={one.network.name: _component(one) for one in exported},
-            tokenizer=tokenizer,
+            **tokenizers,
+            force_zeros_for_empty_prompt=family.startswith("sdxl") and _zeros_for_empty(source),
             scheduler=settings,
-            latents=components.latents_of(source),
+            latents=families.latents_of(source),
+            picture_check=safety_checker.preparation(source),
             sizes=[list(size) for size in sizes],
             defaults=_defaults(source, settings),
             locales=source.card.locales or ["en"],
             locale_prompts=source.card.locale_prompts,
             examples={place: words for place, words in source.card.examples.items() if words},
-            files=_files(folder, networks, tokenizer.file),
+            files=_files(folder),
         )
-        _write_manifest(folder, manifest)
+        write_manifest(folder, manifest)
         parities = _check_parity(Bundle.open(folder), exported, say)
-        fit = preview_fit.fit(Bundle.open(folder), say) if preview else None
+        fit = preview_fit.fit(Bundle.open(folder), say) if choices.preview else None
         if fit is not None:
-            _write_manifest(folder, manifest.model_copy(update={"preview": fit.preview}))
-        report = _report(out, folder, manifest, storage)
+            manifest = manifest.model_copy(update={"preview": fit.preview})
+        manifest = golden_reference.added(folder, manifest)
+        write_manifest(folder, manifest)
+        report = _report(out, folder, manifest, choices)
     report["components"] = [_network_report(*pair) for pair in zip(exported, parities, strict=True)]
     report["preview"] = None if fit is None else fit.summary()
     say(f"wrote {out} ({report['bytes']:,} bytes)")
     return report
 
 
-def _export_network(source: Source, network: Network, folder: Path, storage: weights.Storage, say: Say) -> Exported:
+def _export_network(source: Source, network: Network, folder: Path, choices: Choices, say: Say) -> Exported:
     say(f"{network.name}: exporting {network.class_name}")
     with onnx_export.quiet():
         model = onnx_export.load(source, network)
+        merged = tuple(lora.merge(one, model, network.folder) for one in choices.loras)
         original = onnx_export.outputs(model, network)
-        onnx_export.round_weights(model, storage)
-        stored = onnx_export.outputs(model, network)
-        written = onnx_export.write(model, network, folder, storage)
-    return Exported(network, written, parity.Reference(stored, original))
+        rounded = onnx_export.round_weights(model, choices.storage)
+        stored = onnx_export.outputs(model, network) if rounded else original
+        written = onnx_export.write(model, network, folder, choices.storage, choices.opset)
+    f16 = choices.precision == "f16" and _add_float16(model, network, folder, say)
+    return Exported(network, written, parity.Reference(stored, original), f16, merged)
+
+
+def _add_float16(model: Any, network: Network, folder: Path, say: Say) -> bool:
+    """Write the graph that computes in float16; False where that type cannot hold this network's numbers."""
+    if network.float32_for is not None:
+        say(f"{network.name}: stays in float32, for {network.float32_for}")
+        return False
+    with onnx_export.quiet():
+        if not onnx_export.largest(model, network) <= parity.FLOAT16_LARGEST:
+            say(f"{network.name}: stays in float32, for in float16 its numbers are not finite")
+            return False
+        onnx_export.write_graph(model.half(), network, folder / network.f16_file, folder / network.weights)
+    return True
 
 
 def _check_parity(bundle: Bundle, exported: list[Exported], say: Say) -> list[parity.Parity]:
@@ -99,6 +152,10 @@ def _check_parity(bundle: Bundle, exported: list[Exported], say: Say) -> list[pa
         result = parity.check(one.network, loaded, one.reference)
         loaded.close()
         errors = f"{result.error:.1e} ({result.error_from_original:.1e} from the original weights)"
+        if one.f16:
+            loaded = engine.load(bundle.of_float16(), one.network.name)
+            errors += f"; computing in float16 {parity.check_float16(one.network, loaded, one.reference):.1e}"
+            loaded.close()
         say(f"{one.network.name}: relative error {errors}")
         found.append(result)
     return found
@@ -108,9 +165,10 @@ def _component(exported: Exported) -> Component:
     network = exported.network
     return Component(
         file=network.file,
+        f16=network.f16_file if exported.f16 else None,
         weights=network.weights,
         inputs=[tensor.in_manifest() for tensor in network.inputs],
-        outputs=[network.output.in_manifest()],
+        outputs=[tensor.in_manifest() for tensor in network.outputs],
         parameters=exported.written.parameters,
     )
 
@@ -122,9 +180,9 @@ def _name_of(folder: Path) -> str:
 
 def _sizes(source: Source) -> list[tuple[int, int]]:
     """(width, height) in pixels, the default first; the UNet must be able to halve them."""
-    scale = components.latents_of(source).scale
-    height, width = components.native_latents(source)
-    step = scale * components.size_multiple(source)
+    scale = families.latents_of(source).scale
+    height, width = families.native_latents(source)
+    step = scale * families.size_multiple(source)
     sizes = [(w, h) for w, h in source.card.sizes] or [(width * scale, height * scale)]
     for w, h in sizes:
         if w % step or h % step:
@@ -132,10 +190,26 @@ def _sizes(source: Source) -> list[tuple[int, int]]:
     return sizes
 
 
+def _usual(source: Source, settings: SchedulerSettings) -> tuple[int, float]:
+    """(steps, guidance): few steps without a second row for a distilled model, the usual ones otherwise."""
+    if source.configs["unet"].get("time_cond_proj_dim") is not None:
+        return 4, 8.5  # the guidance is embedded: Luo et al. 2023, arXiv:2310.04378, section 5
+    if settings.allowed[0] == "lcm":
+        return 4, 1.0
+    euler = settings.allowed[0] in ("euler", "euler_ancestral")
+    if euler and (settings.timestep_spacing, settings.prediction_type) == ("trailing", "epsilon"):
+        return 1, 1.0  # as SD-Turbo and SDXL-Turbo are published (Sauer et al. 2023, arXiv:2311.17042)
+    return 20, 4.0 if settings.prediction_type == "flow" else 7.5
+
+
+def _zeros_for_empty(source: Source) -> bool:
+    """Absent means true, as in diffusers."""
+    return bool(source.index.get("force_zeros_for_empty_prompt", True))
+
+
 def _defaults(source: Source, settings: SchedulerSettings) -> Defaults:
-    """The card's, or a few steps without guidance for a distilled model, the usual ones otherwise."""
-    distilled = settings.allowed[0] == "lcm"
-    steps, guidance = (4, 1.0) if distilled else (20, 4.0 if settings.prediction_type == "flow" else 7.5)
+    """The card's, else the usual ones."""
+    steps, guidance = _usual(source, settings)
     card = source.card
     return Defaults(
         steps=card.default_steps or steps,
@@ -144,66 +218,23 @@ def _defaults(source: Source, settings: SchedulerSettings) -> Defaults:
     )
 
 
-def _files(folder: Path, networks: tuple[Network, ...], tokenizer: str) -> dict[str, FileEntry]:
+def _files(folder: Path) -> dict[str, FileEntry]:
     """What run time reads, with size and hash; `source/` is for training and not among it."""
-    names = sorted([tokenizer, *(n.file for n in networks), *(n.weights for n in networks)])
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    names = sorted(name for name in (str(path.relative_to(folder)) for path in paths) if not name.startswith("source/"))
     return {name: FileEntry(sha256=sha256(folder / name), bytes=(folder / name).stat().st_size) for name in names}
 
 
-def _write_source(source: Source, bundle: Path, networks: tuple[Network, ...]) -> None:
-    """`source/`: a diffusers folder whose weights are links to the ones in `onnx/`."""
-    folder = bundle / "source"
-    for network in networks:
-        (folder / network.folder).mkdir(parents=True)
-        _write_json(folder / network.folder / "config.json", source.configs[network.folder])
-        link = folder / network.folder / f"{WEIGHTS[network.folder]}.safetensors"
-        link.symlink_to(Path("../..") / network.weights)
-    (folder / "scheduler").mkdir()
-    _write_json(folder / "scheduler" / "scheduler_config.json", source.scheduler)
-    _write_json(folder / "model_index.json", _index(source))
-    card = source.card.model_dump(exclude_defaults=True)
-    if card:
-        _write_json(folder / "ensueno.json", card)
-    (folder / "tokenizer").mkdir()
-    (folder / "tokenizer" / "tokenizer.json").symlink_to("../../tokenizer/tokenizer.json")
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        if (source.folder / "tokenizer" / name).is_file():
-            _write_json(folder / "tokenizer" / name, read_json(source.folder / "tokenizer" / name))
-
-
-def _index(source: Source) -> dict[str, Any]:
-    """model_index.json with the networks that were left out marked absent."""
-    kept = {*source.classes, "tokenizer", "scheduler"}
-    return {
-        key: value if key in kept or not isinstance(value, list) else [None, None]
-        for key, value in source.index.items()
-    }
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    """Without `_name_or_path`, which names a folder of the machine that trained."""
-    value = {key: item for key, item in value.items() if key != "_name_or_path"}
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Indented json, but each list of numbers on one line."""
-    text = manifest.model_dump_json(indent=2)
-    text = re.sub(r"\[[-\d.e,\s]+\]", _on_one_line, text)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-
-
-def _on_one_line(numbers: re.Match[str]) -> str:
-    return "[" + ", ".join(numbers[0][1:-1].split()).replace(",,", ",") + "]"
-
-
-def _report(out: Path, folder: Path, manifest: Manifest, storage: weights.Storage) -> dict[str, Any]:
+def _report(out: Path, folder: Path, manifest: Manifest, choices: Choices) -> dict[str, Any]:
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return {
         "bundle": str(out),
         "name": manifest.name,
         "version": manifest.version,
-        "weights": storage,
+        "family": manifest.family,
+        "weights": choices.storage,
+        "opset": choices.opset,
+        "float16": sorted(name for name, component in manifest.components.items() if component.f16),
         "bytes": sum(path.stat().st_size for path in files),
         "scheduler": manifest.scheduler.model_dump(),
         "sizes": manifest.sizes,
@@ -212,31 +243,3 @@ def _report(out: Path, folder: Path, manifest: Manifest, storage: weights.Storag
 
 def _network_report(exported: Exported, found: parity.Parity) -> dict[str, Any]:
     return {"name": exported.network.name, **asdict(exported.written), **asdict(found)}
-
-
-def _check_place(out: Path) -> None:
-    if out.exists() and not (out / MANIFEST).is_file():
-        raise BadInput(f"{out} exists and is no bundle (no {MANIFEST}): name another --out or remove it.")
-    if not out.parent.is_dir():
-        raise BadInput(f"There is no folder {out.parent} to put the bundle in: make it first.")
-
-
-@contextlib.contextmanager
-def _built_beside(out: Path) -> Iterator[Path]:
-    """A new folder next to `out` that takes its place only if the block succeeds."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
-    except OSError as error:
-        raise BadInput(f"{out.parent} cannot be written ({error.strerror}): name another --out.") from None
-    try:
-        folder.chmod(0o755)
-        yield folder
-        if out.exists():
-            old = folder.with_suffix(".old")
-            os.rename(out, old)
-            os.rename(folder, out)
-            shutil.rmtree(old)
-        else:
-            os.rename(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +13,17 @@ from appliance.errors import BadBundle
 from engine_build.components import Network
 
 Array = NDArray[Any]
+FLOAT16_TOLERANCE = 2e-2  # full-size networks were measured at under 1e-3; tiny ones with random weights come to more
+FLOAT16_LARGEST = float(np.finfo(np.float16).max)
+Answers = list[dict[str, Array]]  # for each shape, the outputs by name
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What torch says at each of the network's parity shapes: with the weights as stored, and as they were."""
 
-    stored: list[Array]
-    original: list[Array]
+    stored: Answers
+    original: Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,11 @@ class Parity:
 
 def check(network: Network, loaded: engines.Network, reference: Reference) -> Parity:
     """Compare at every shape. Raises `BadBundle` when the error against the stored weights is over the tolerance."""
-    have = [loaded.run(network.feeds(latents))[network.output.name] for latents in network.latents]
+    have = [loaded.run(network.feeds(latents)) for latents in network.latents]
     parity = Parity(
         error=worst(have, reference.stored),
         error_from_original=worst(have, reference.original),
-        shapes=[list(output.shape) for output in have],
+        shapes=[list(answer[network.outputs[0].name].shape) for answer in have],
     )
     if not parity.error <= network.tolerance:
         raise BadBundle(
@@ -49,9 +51,22 @@ def check(network: Network, loaded: engines.Network, reference: Reference) -> Pa
     return parity
 
 
-def worst(have: Sequence[Array], want: Sequence[Array]) -> float:
-    """The largest relative error of the pairs."""
-    return max(relative_error(*pair) for pair in zip(have, want, strict=True))
+def check_float16(network: Network, loaded: engines.Network, reference: Reference) -> float:
+    """The same for the graph that computes in float16; → its error against the stored weights. Raises `BadBundle`."""
+    error = worst([loaded.run(network.feeds(latents)) for latents in network.latents], reference.stored)
+    if not error <= FLOAT16_TOLERANCE:
+        raise BadBundle(
+            f"{network.f16_file} is too far from float32 (relative error {error:.1e}, at most "
+            f"{FLOAT16_TOLERANCE:.0e}): export with --precision f32."
+        )
+    return error
+
+
+def worst(have: Answers, want: Answers) -> float:
+    """The largest relative error over shapes and outputs."""
+    return max(
+        relative_error(mine[name], theirs[name]) for mine, theirs in zip(have, want, strict=True) for name in theirs
+    )
 
 
 def relative_error(have: Array, want: Array) -> float:

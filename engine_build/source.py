@@ -7,30 +7,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from appliance.errors import BadInput
+from appliance.pipeline.manifest import SAFETY_CHECKER
 from engine_build.card import Card
 from engine_build.tensor_file import read_header
 
 MAX_JSON = 64 * 1024 * 1024
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+PREPROCESSOR = "feature_extractor/preprocessor_config.json"
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 WEIGHTS = {
     "text_encoder": "model",
+    "text_encoder_2": "model",
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
+    SAFETY_CHECKER: "model",
 }
 CLASSES = {
     "text_encoder": ("CLIPTextModel",),
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderTiny", "AutoencoderKL"),
+    SAFETY_CHECKER: ("StableDiffusionSafetyChecker",),
 }
+OPTIONAL = ("text_encoder_2", SAFETY_CHECKER)
 # What a StableDiffusionPipeline may carry beside the networks; we neither need nor copy it.
 IGNORED = (
-    "safety_checker",
     "feature_extractor",
+    "image_encoder",
     "requires_safety_checker",
     "force_zeros_for_empty_prompt",
 )
@@ -38,15 +46,20 @@ IGNORED = (
 
 @dataclass(frozen=True)
 class Source:
-    """A checked diffusers folder: `classes`, `configs` and `variants` by its own names (unet, vae, ...)."""
+    """A checked diffusers folder: `classes`, `configs`, `variants` and `folders` by its own names (unet, vae, ...).
+
+    `feature_extractor` is how pictures are made the safety checker's input, where there is one.
+    """
 
     folder: Path
+    folders: dict[str, Path]
     index: dict[str, Any]
     classes: dict[str, str]
     configs: dict[str, dict[str, Any]]
     variants: dict[str, str | None]
     scheduler: dict[str, Any]
     card: Card
+    feature_extractor: dict[str, Any] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Source:
@@ -56,16 +69,37 @@ class Source:
         if not (folder / "model_index.json").is_file():
             raise _no_index(folder)
         index = read_json(folder / "model_index.json")
-        classes = {name: _class_of(folder, index, name) for name in CLASSES}
+        names = [name for name in CLASSES if name not in OPTIONAL or _present(index.get(name))]
+        if not (folder / SAFETY_CHECKER).is_dir():  # often deleted, and its line left behind
+            names = [name for name in names if name != SAFETY_CHECKER]
+        classes = {name: _class_of(folder, index, name) for name in names}
         _refuse_other_networks(folder, index)
         return cls(
             folder=folder,
+            folders={name: folder / name for name in names},
             index=index,
             classes=classes,
-            configs={name: read_json(folder / name / "config.json") for name in CLASSES},
-            variants={name: _check_weights(folder / name, WEIGHTS[name]) for name in CLASSES},
+            configs={name: read_json(folder / name / "config.json") for name in names},
+            variants={name: _check_weights(folder / name, WEIGHTS[name]) for name in names},
             scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
             card=Card.read(folder / "ensueno.json"),
+            feature_extractor=read_json(folder / PREPROCESSOR) if SAFETY_CHECKER in names else None,
+        )
+
+    def with_vae(self, folder: Path) -> Source:
+        """The same with the VAE of another folder, its own or a whole pipeline's. Raises `BadInput` when it is none."""
+        folder = folder / "vae" if (folder / "vae" / "config.json").is_file() else folder
+        config = read_json(folder / "config.json")
+        kind = str(config.get("_class_name"))
+        if kind not in CLASSES["vae"]:
+            raise BadInput(f"{folder} holds a {kind[:60]}: --vae takes {' or '.join(CLASSES['vae'])}.")
+        return replace(
+            self,
+            folders={**self.folders, "vae": folder},
+            index={**self.index, "vae": ["diffusers", kind]},
+            classes={**self.classes, "vae": kind},
+            configs={**self.configs, "vae": config},
+            variants={**self.variants, "vae": _check_weights(folder, WEIGHTS["vae"])},
         )
 
 
@@ -96,8 +130,8 @@ def _class_of(folder: Path, index: dict[str, Any], name: str) -> str:
     """The class of a network, if it is one that this version can export."""
     entry = index.get(name)
     if not isinstance(entry, list) or len(entry) != 2 or entry[1] is None:
-        known = ", ".join(CLASSES)
-        raise BadInput(f"{folder.name} has no {name}: a Stable Diffusion 1.x-like folder holds {known}.")
+        known = ", ".join(known for known in CLASSES if known not in OPTIONAL)
+        raise BadInput(f"{folder.name} has no {name}: a Stable Diffusion folder holds {known}.")
     if entry[1] not in CLASSES[name]:
         known = " or ".join(CLASSES[name])
         raise BadInput(f"{name} is a {str(entry[1])[:60]}, which cannot be exported: it must be {known}.")
@@ -107,14 +141,18 @@ def _class_of(folder: Path, index: dict[str, Any], name: str) -> str:
 
 
 def _refuse_other_networks(folder: Path, index: dict[str, Any]) -> None:
-    known = {*CLASSES, "tokenizer", "scheduler", *IGNORED}
+    known = {*CLASSES, "tokenizer", "tokenizer_2", "scheduler", *IGNORED}
     for name, entry in index.items():
-        present = isinstance(entry, list) and any(part is not None for part in entry)
-        if present and name not in known:
+        if _present(entry) and name not in known:
             raise BadInput(
-                f"{folder.name} holds {name[:60]}, so it is not of the Stable Diffusion 1.x family: "
-                "export a folder with one text encoder, a UNet and a VAE."
+                f"{folder.name} holds {name[:60]}, so it is not of the Stable Diffusion families: "
+                "export a folder with one or two CLIP text encoders, a UNet and a VAE."
             )
+
+
+def _present(entry: Any) -> bool:
+    """Whether an entry of model_index.json names a network, not [null, null]."""
+    return isinstance(entry, list) and any(part is not None for part in entry)
 
 
 def _check_weights(folder: Path, stem: str) -> str | None:

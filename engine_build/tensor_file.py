@@ -42,6 +42,14 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What the file says of itself, text by name."""
+    with path.open("rb") as file:
+        header, _ = _header(file, path.stat().st_size, path)
+    found = header.get("__metadata__")
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
 def _header(file: BinaryIO, size: int, path: Path) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > size - 8:

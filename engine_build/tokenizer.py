@@ -10,28 +10,38 @@ from appliance.errors import BadInput
 from appliance.pipeline.manifest import Tokenizer
 from engine_build.source import Source, read_json
 
-FILE = "tokenizer/tokenizer.json"
+ENCODERS = {"tokenizer": "text_encoder", "tokenizer_2": "text_encoder_2"}
+JSON = "tokenizer.json"
 
 
-def sequence_length(source: Source) -> int:
+def tokenizer_of(encoder: str) -> str:
+    """The tokenizer whose ids this text encoder reads."""
+    return {reader: name for name, reader in ENCODERS.items()}[encoder]
+
+
+def sequence_length(source: Source, encoder: str) -> int:
     """Tokens in a prompt (77 for CLIP): the tokenizer's limit, within the text encoder's positions."""
-    positions = source.configs["text_encoder"].get("max_position_embeddings", 77)
-    path = source.folder / "tokenizer" / "tokenizer_config.json"
+    positions = source.configs[encoder].get("max_position_embeddings", 77)
+    path = source.folder / tokenizer_of(encoder) / "tokenizer_config.json"
     limit = read_json(path).get("model_max_length") if path.is_file() else None
     return int(positions if not isinstance(limit, int) else min(limit, positions))
 
 
-def write_tokenizer(source: Source, bundle: Path) -> Tokenizer:
-    """Write `tokenizer/tokenizer.json` into the bundle; → its part of the manifest."""
-    folder, target = source.folder / "tokenizer", bundle / FILE
+def write_tokenizers(source: Source, bundle: Path) -> dict[str, Tokenizer]:
+    """Write each text encoder's tokenizer into the bundle; → the manifest's parts by their names."""
+    return {name: _write(source, bundle, name) for name, encoder in ENCODERS.items() if encoder in source.classes}
+
+
+def _write(source: Source, bundle: Path, name: str) -> Tokenizer:
+    folder, target = source.folder / name, bundle / name / JSON
     target.parent.mkdir(parents=True)
-    if (folder / "tokenizer.json").is_file():
-        shutil.copyfile(folder / "tokenizer.json", target)
+    if (folder / JSON).is_file():
+        shutil.copyfile(folder / JSON, target)
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         _convert(folder, target)
     else:
-        raise BadInput("tokenizer holds neither tokenizer.json nor vocab.json and merges.txt: save it again.")
-    return _describe(source, target)
+        raise BadInput(f"{name} holds neither {JSON} nor vocab.json and merges.txt: save it again.")
+    return _describe(source, target, name)
 
 
 def _convert(folder: Path, target: Path) -> None:
@@ -41,28 +51,28 @@ def _convert(folder: Path, target: Path) -> None:
     tokenizer.backend_tokenizer.save(str(target))
 
 
-def _describe(source: Source, path: Path) -> Tokenizer:
+def _describe(source: Source, path: Path, name: str) -> Tokenizer:
     from tokenizers import Tokenizer as Fast
 
     try:
         fast = Fast.from_file(str(path))
     except Exception:  # the Rust side raises bare Exception
-        raise BadInput("tokenizer/tokenizer.json is not a tokenizer: save it again.") from None
-    vocabulary = fast.get_vocab_size(with_added_tokens=True)
-    if vocabulary > source.configs["text_encoder"]["vocab_size"]:
+        raise BadInput(f"{name}/{JSON} is not a tokenizer: save it again.") from None
+    vocabulary, encoder = fast.get_vocab_size(with_added_tokens=True), ENCODERS[name]
+    if vocabulary > source.configs[encoder]["vocab_size"]:
         raise BadInput(
-            f"The tokenizer knows {vocabulary} tokens and the text encoder "
-            f"{source.configs['text_encoder']['vocab_size']}: save the two that were trained together."
+            f"The {name} knows {vocabulary} tokens and the {encoder} "
+            f"{source.configs[encoder]['vocab_size']}: save the two that were trained together."
         )
-    names = _special_tokens(source.folder / "tokenizer")
+    names = _special_tokens(source.folder / name)
     ids = {}
     for key in ("bos_token", "eos_token", "pad_token"):
-        name = names.get(key)
-        found = fast.token_to_id(name) if name is not None else None
+        token = names.get(key)
+        found = fast.token_to_id(token) if token is not None else None
         if found is None:
-            raise BadInput(f"The tokenizer has no {key}: save it with bos_token, eos_token and pad_token.")
+            raise BadInput(f"The {name} has no {key}: save it with bos_token, eos_token and pad_token.")
         ids[f"{key}_id"] = found
-    return Tokenizer(file=FILE, max_length=sequence_length(source), **ids)
+    return Tokenizer(file=f"{name}/{JSON}", max_length=sequence_length(source, encoder), **ids)
 
 
 def _special_tokens(folder: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 from appliance.engines.onnxruntime import OnnxRuntime
 from appliance.errors import BadBundle, BadInput
 from appliance.pipeline.manifest import Bundle, Manifest, Tensor
+from appliance.pipeline.vae_decoder import IMAGE
 from engine_build.tensor_file import read_header
 
 
@@ -52,9 +53,10 @@ def _run(name: str, bundle: Bundle) -> None:
 
 
 def _sample(tensor: Tensor, manifest: Manifest) -> Any:
-    """One row of ones at the default size (an id, a timestep, latents alike)."""
+    """One row of ones at the default size (an id, a timestep, latents, a picture alike)."""
     width, height = manifest.sizes[0]
-    sides = iter((height // manifest.latents.scale, width // manifest.latents.scale))
+    scale = 1 if tensor.name == IMAGE else manifest.latents.scale
+    sides = iter((height // scale, width // scale))
     shape = [size if isinstance(size, int) else 1 if size == "batch" else next(sides) for size in tensor.shape]
     return np.ones(shape, tensor.dtype)
 

@@ -1,9 +1,9 @@
 """Weights stored once: one safetensors file that diffusers loads and that the ONNX graph points into.
 
-An initializer is external data of the safetensors file: `offset` = 8 + header + the tensor's start. Stored
-as float16 it passes a Cast to float32, which an engine folds when it loads. Where the exporter folded a
-transpose or a reshape into an unnamed constant, the constant is found again by its content: a reshape is the
-same bytes under other dimensions, a transpose becomes a Transpose node over the stored layout.
+An initializer is external data of the safetensors file: `offset` = 8 + header + the tensor's start. Where the
+graph computes in another type than the stored one, it passes a Cast, which an engine folds when it loads. Where the
+exporter folded a transpose or a reshape into an unnamed constant, the constant is found again by its content: a
+reshape is the same bytes under other dimensions, a transpose becomes a Transpose node over the stored layout.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class Matcher:
         stored = self._state.get(name)
         if stored is not None and stored.shape == value.shape and np.array_equal(stored, value):
             return Link(name, value.shape)
-        if value.dtype != np.float32 or value.size < MIN_MATCHED or value.size not in self._by_size:
+        if not np.issubdtype(value.dtype, np.floating) or value.size < MIN_MATCHED:
             return None
         if not np.ptp(value):  # all zeros or ones: chance, not kinship
             return None
         for perm, layout in _layouts(value):
             digest = _digest(layout)
             for candidate in self._by_size.get(value.size, ()):
-                if self._digest_of(candidate) == digest:
+                if self._state[candidate].dtype == value.dtype and self._digest_of(candidate) == digest:
                     return Link(candidate, layout.shape, perm)
         return None
 
@@ -110,14 +110,14 @@ def _digest(tensor: Array) -> bytes:
 def link(model: Any, stored: Mapping[str, StoredTensor], state: Mapping[str, Array], file: str) -> set[str]:
     """Point the initializers of an `onnx_ir` model into `file`, in place; → the stored tensors it uses."""
     matcher = Matcher(state)
-    used: dict[tuple[str, tuple[int, ...]], Any] = {}
+    used: dict[tuple[Any, ...], Any] = {}
     for name, value in list(model.graph.initializers.items()):
         found = matcher.find(name.removeprefix("model."), value.const_value.numpy())
         if found is not None:
             del model.graph.initializers[name]
             value.const_value = None
             _replace(model.graph, value, found, stored[found.name], file, used)
-    return {name for name, _ in used}
+    return {name for name, *_ in used}
 
 
 def _replace(
@@ -126,16 +126,16 @@ def _replace(
     found: Link,
     tensor: StoredTensor,
     file: str,
-    used: dict[tuple[str, tuple[int, ...]], Any],
+    used: dict[tuple[Any, ...], Any],
 ) -> None:
     """Put initializer [→ Cast] [→ Transpose] in the place of `value`; views of one tensor share a Cast."""
     import onnx_ir as ir
 
-    key = (found.name, found.shape)
+    key = (found.name, found.shape, value.dtype)
     if key not in used:
-        views = sum(name == found.name for name, _ in used)
+        views = sum(name == found.name for name, *_ in used)
         name = f"{found.name}:{views}" if views else found.name
-        used[key] = _stored_value(graph, name, found, tensor, file)
+        used[key] = _stored_value(graph, name, found, tensor, file, value.dtype)
     source = used[key]
     if found.perm is not None:
         perm = ir.AttrInt64s("perm", list(found.perm))
@@ -149,8 +149,8 @@ def _replace(
     ir.convenience.replace_all_uses_with(value, source)
 
 
-def _stored_value(graph: Any, name: str, found: Link, tensor: StoredTensor, file: str) -> Any:
-    """The external initializer, as float32."""
+def _stored_value(graph: Any, name: str, found: Link, tensor: StoredTensor, file: str, wanted: Any) -> Any:
+    """The external initializer, as the type `wanted`."""
     import onnx_ir as ir
 
     dtype = {"F16": ir.DataType.FLOAT16, "F32": ir.DataType.FLOAT, "I64": ir.DataType.INT64}[tensor.dtype]
@@ -158,10 +158,10 @@ def _stored_value(graph: Any, name: str, found: Link, tensor: StoredTensor, file
     outside = ir.ExternalTensor(file, tensor.offset, tensor.length, dtype, shape=shape, name=name)
     value = ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=outside)
     graph.register_initializer(value)
-    if dtype != ir.DataType.FLOAT16:
+    if dtype == wanted:
         return value
-    cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(ir.DataType.FLOAT))], name=f"cast:{name}")
-    cast.outputs[0].name = f"{name}:float32"
+    cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(wanted))], name=f"cast:{name}")
+    cast.outputs[0].name = f"{name}:cast"
     _first(graph, cast)
     return cast.outputs[0]
 

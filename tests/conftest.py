@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,29 @@ import pytest
 from appliance.images import ImageStore
 from appliance.journal import Journal
 from appliance.pipeline.manifest import Bundle
+from appliance.pipeline.picture_check import PictureCheck
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.progress import Board
 from appliance.request import GenerationRequest, Offer
 from appliance.worker.checkpoint import Checkpoints
 from appliance.worker.drive import Driver
-from tests.bundles import make_tiny_bundle
+from tests.tiny_bundles import make_starting_bundle, make_tiny_bundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reference_engine() -> Iterator[None]:
+    """Boxes and commands draw with the engine that is everywhere, and start at once; `test_ladder.py` climbs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENSUENO_ENGINE", "onnxruntime")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _boards() -> Iterator[None]:
+    """Boxes keep their boards where nothing of them is left behind."""
+    with tempfile.TemporaryDirectory(prefix="ens-", dir="/dev/shm") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", folder)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +57,18 @@ def tiny_offer(tiny: Bundle) -> Offer:
 @pytest.fixture(scope="session")
 def pipeline(tiny: Bundle) -> TextToImage:
     return TextToImage.load(tiny, threads=1)
+
+
+@pytest.fixture(scope="session")
+def starting_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete bundle that can start from a picture: read it only."""
+    return make_starting_bundle(tmp_path_factory.mktemp("bundle") / "starting")
+
+
+@pytest.fixture(scope="session")
+def starting(starting_folder: Path) -> TextToImage:
+    """Its pipeline."""
+    return TextToImage.load(Bundle.open(starting_folder), threads=1)
 
 
 class Clock:
@@ -70,7 +100,7 @@ class Box:
     def open_journal(self) -> Journal:
         return Journal(self.folder / "journal.db", reserve=0, clock=self.clock, boot=self.boot)
 
-    def driver(self, pipeline: Any = None, batch_limit: int = 8) -> Driver:
+    def driver(self, pipeline: Any = None, batch_limit: int = 8, check: PictureCheck | None = None) -> Driver:
         """A new engine's driver, with its own session."""
         return Driver(
             self.journal,
@@ -82,6 +112,7 @@ class Box:
             offer=self.offer,
             bundle="tiny 0.0.1",
             batch_limit=batch_limit,
+            check=check,
             clock=self.clock,
         )
 

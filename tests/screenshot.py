@@ -15,7 +15,7 @@ from appliance.pipeline.manifest import Bundle
 from tests.served import Served, running
 from tests.web.browser import PHONE, launch
 
-WISH = "a red apple"
+WISH = "two people on the mountain"
 GALLERY = 8
 
 

@@ -75,7 +75,11 @@ class Served:
 
     def web(self) -> int:
         """The web's pid, waited for (gunicorn may have renamed itself)."""
-        return self._child(lambda command: "appliance.worker" not in command)
+        return self._child(lambda command: not {"appliance.worker", "mqtt.link"} & set(command))
+
+    def link(self) -> int:
+        """The MQTT link's pid, waited for."""
+        return self._child(lambda command: "mqtt.link" in command)
 
     def _child(self, wanted: Callable[[list[str]], bool]) -> int:
         def look() -> int:
@@ -89,11 +93,12 @@ class Served:
 
 
 @contextmanager
-def running(bundle: Path, data_dir: Path) -> Iterator[Served]:
-    """A box on a free port of this machine, ready; it must stop in good order."""
+def running(bundle: Path | None, data_dir: Path, *options: str) -> Iterator[Served]:
+    """A box on a free port of this machine, ready; it must stop in good order. No bundle: the active slot's."""
     port = free_port()
     command = [sys.executable, "-m", "appliance", "serve", "--port", str(port), "--threads", "1"]
-    process = subprocess.Popen([*command, "--data-dir", str(data_dir), "--bundle", str(bundle)])
+    named = [] if bundle is None else ["--bundle", str(bundle)]
+    process = subprocess.Popen([*command, "--data-dir", str(data_dir), *named, *options])
     box = Served(process, f"http://127.0.0.1:{port}", data_dir)
     try:
         until(box.ready)

@@ -11,23 +11,46 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("appliance", "engine_build", "training", "mqtt")
+PACKAGES = ("appliance", "engine_build", "packing", "training", "mqtt", "torture")
 
 # who may import whom: the longest matching prefix counts, and whatever is not named here is free to anyone
 FORBIDDEN = {
-    "appliance": ("engine_build", "training", "mqtt", "torch", "diffusers", "transformers", "onnx"),
+    "appliance": (
+        *("engine_build", "packing", "training", "mqtt", "torture", "torch", "diffusers", "transformers", "onnx"),
+    ),
     "appliance.pipeline": ("appliance.worker", "appliance.web", "appliance.journal", "appliance.progress", "flask"),
     "appliance.engines": ("appliance.worker", "appliance.web", "appliance.journal", "appliance.progress", "flask"),
     "appliance.web": ("appliance.worker", "appliance.engines", "numpy", "PIL", "onnxruntime"),
+    "appliance.device": ("appliance.worker", "appliance.web", "appliance.serve", "flask", "numpy", "jtop"),
+    "appliance.journal": ("appliance.device", "appliance.web", "appliance.worker", "flask"),
     "appliance.worker": ("appliance.web", "flask", "gunicorn"),
-    "engine_build": ("training", "appliance.web", "appliance.worker", "appliance.journal"),
+    "mqtt": ("numpy", "flask", "onnxruntime", "appliance.web", "appliance.worker", "appliance.engines", "training"),
+    "mqtt.fleet": ("appliance.config", "appliance.journal", "appliance.images", "appliance.device", "mqtt.link"),
+    "packing": ("engine_build", "training", "appliance.web", "appliance.worker", "appliance.journal", "torch"),
+    "engine_build": ("packing", "training", "appliance.web", "appliance.worker", "appliance.journal"),
+    "torture": ("tests", "torch", "onnx", "engine_build", "training"),
     "training": ("appliance.web", "appliance.worker", "appliance.journal"),
 }
 ONE_FILE_ONLY = {
     "onnxruntime": {"appliance/engines/onnxruntime.py"},
-    "apsw": {"appliance/journal.py", "appliance/doctor.py"},
+    "openvino": {"appliance/engines/openvino.py"},
+    "tensorrt": {"appliance/engines/tensorrt.py"},
+    "tensorrt_rtx": {"appliance/engines/tensorrt.py"},
+    "pycuda": {"appliance/engines/cuda.py"},
+    "cuda": {"appliance/engines/cuda_graph.py"},
+    "apsw": {"appliance/journal/database.py", "appliance/journal_check.py", "mqtt/store.py"},
+    "cryptography": {"appliance/network/certificate.py", "mqtt/commands.py"},
+    "paho": {"mqtt/connection.py"},
     "gunicorn": {"appliance/web/server.py"},
+    "segno": {"appliance/network/qr.py"},
+    "zeroconf": {"appliance/network/mdns.py"},
     "tokenizers": {"appliance/pipeline/tokenizer.py"},
+    "ctypes": {
+        "appliance/device/cuda.py",
+        "appliance/device/doctor.py",
+        "appliance/plans/gpu.py",
+        "appliance/serve.py",
+    },
 }
 BANNED = ("pickle", "dill", "joblib", "shelve", "marshal", "cloudpickle")
 
@@ -82,7 +105,7 @@ def test_each_vendor_is_imported_in_its_one_place(vendor: str) -> None:
     found = {
         str(path.relative_to(ROOT))
         for path in sources()
-        if path.parts[len(ROOT.parts)] == "appliance"
+        if path.parts[len(ROOT.parts)] in ("appliance", "mqtt") and "fleet" not in path.parts
         for imported in imports(path)
         if within(imported, vendor)
     }
@@ -126,8 +149,11 @@ def test_there_are_no_import_circles() -> None:
         ("appliance.web", ("numpy", "PIL", "onnxruntime", "torch")),
         ("appliance.journal", ("numpy", "flask")),
         ("appliance.cli", ("numpy", "flask", "onnxruntime")),
-        ("appliance.worker.process", ("flask", "gunicorn", "torch", "diffusers")),
+        ("mqtt.link", ("numpy", "flask", "onnxruntime", "PIL")),
+        ("mqtt.requester", ("numpy", "flask", "onnxruntime", "apsw")),
+        ("appliance.worker.process", ("flask", "gunicorn", "torch", "diffusers", "openvino", "tensorrt", "pycuda")),
         ("engine_build.__main__", ("torch", "diffusers")),
+        ("engine_build.plans", ("torch", "onnx", "onnxruntime", "numpy", "tensorrt_rtx")),
     ],
 )
 def test_importing_a_process_loads_only_its_own(module_name: str, unwanted: tuple[str, ...]) -> None:

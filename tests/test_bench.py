@@ -30,6 +30,8 @@ STAGES = [
     "PNG",
     "preview",
     "a step within a picture",
+    "onnxruntime: UNet call, one picture",
+    "openvino: one picture, its text met before",
     "until /readyz says yes",
     "until the first picture is drawn",
     "submit to end over HTTP",
@@ -45,10 +47,11 @@ STAGES = [
 
 @pytest.fixture(scope="module")
 def figures(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One round of everything, real processes included; nothing is left beside the data dir."""
+    """One round of everything, real processes included; left are the box's golden latents and marks."""
     folder = tmp_path_factory.mktemp("bench")
     told = bench(Settings(bundle=tiny_folder, threads=1, data_dir=folder / "data"), repeat=1)
-    assert list(folder.iterdir()) == []
+    assert {path.name for path in (folder / "data").iterdir()} == {"golden", "attempts"}
+    assert [path.name for path in folder.iterdir()] == ["data"]
     return told
 
 
@@ -75,6 +78,8 @@ def test_goals_of_the_design_are_judged(figures: dict[str, Any]) -> None:
 def test_the_machine_is_named(figures: dict[str, Any]) -> None:
     assert figures["bundle"] == "tiny 0.0.1"
     assert figures["machine"]["threads"] == 1
+    assert figures["engine"] == "onnxruntime"
+    assert [why.partition(":")[0] for why in figures["passed_over"]][-2:] == ["tensorrt-rtx", "tensorrt"]
     assert "Python" in figures["machine"]["line"]
 
 

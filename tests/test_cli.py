@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from appliance import config, generate, serve
 from appliance.cli import main
 from appliance.job import JobState
 from appliance.journal import Journal
+from appliance.options import add_serve_options
 from appliance.request import GenerationRequest, Offer
+from tests.served import free_port
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +30,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_folder: Pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ENSUENO_BUNDLE", str(tiny_folder))
     monkeypatch.setenv("ENSUENO_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("ENSUENO_PORT", str(free_port()))
 
 
 def test_generate_prints_the_path_as_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +87,17 @@ BAD = {
     "too many": ["generate", "a", "--count", "99"],
     "no such bundle": ["generate", "a", "--bundle", "nowhere"],
     "no such folder": ["generate", "a", "--out", "no/such/folder.png"],
+    "a folder as a file": ["generate", "a", "--out", "."],
+    "nothing as a file": ["generate", "a", "--out", "/", "--count", "2"],
+    "two doors": ["generate", "a", "--server", "http://localhost:1", "--mqtt", "mqtt://localhost:1"],
+    "an option of a door not taken": ["generate", "a", "--device", "attic"],
+    "no server": ["generate", "a", "--server", ""],
+    "no such port of a server": ["generate", "a", "--server", "http://localhost:99999"],
+    "no end of waiting": ["generate", "a", "--mqtt", "mqtt://localhost:1", "--timeout", "nan"],
+    "a file as the data dir": ["status", "--data-dir", "/etc/hostname"],
+    "a data dir that cannot be": ["model", "install", "x", "--data-dir", "/proc/none"],
+    "no host": ["serve", "--host", ""],
+    "keeping nothing": ["serve", "--keep-mib", "0"],
     "not a url": ["generate", "a", "--server", "box.local"],
     "half a url": ["generate", "a", "--server", "http://[::1"],
     "no such option": ["generate", "a", "--colour", "red"],
@@ -94,6 +115,39 @@ def test_bad_input_is_one_sentence_and_exit_status_2(arguments: list[str], capsy
     assert output.out == ""
     assert len(output.err.splitlines()) == 1
     assert "Traceback" not in output.err
+
+
+def test_every_option_of_serve_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = argparse.ArgumentParser()
+    add_serve_options(parser)
+    options = {action.dest for action in parser._actions} - {"help", "config"}
+    assert options <= config.Settings.model_fields.keys()
+    told: list[Any] = []
+    monkeypatch.setattr(serve, "serve", lambda settings, arguments, open_page: told.extend([settings, arguments]))
+    assert main(["serve", "--keep-mib", "5", "--keep-days", "0.5", "--tls"]) == 0
+    settings, arguments = told
+    assert (settings.keep_mib, settings.keep_days, settings.tls) == (5, 0.5, True)
+    assert " ".join(arguments) == "--tls --keep-mib 5 --keep-days 0.5"
+
+
+def test_a_picture_that_could_not_be_kept_is_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generate, "here", lambda *_: pytest.fail("it draws"))
+    assert main(["generate", "a", "--out", str(tmp_path / "none" / "a.png")]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_a_picture_leaves_nothing_at_home_and_the_data_dir_is_its_owners(tiny_folder: Path, tmp_path: Path) -> None:
+    """ONNX Runtime keeps figures for Microsoft under ~/.cache, unless it is told not to before it is imported."""
+    home = tmp_path / "home"
+    home.mkdir()
+    told = {"HOME": str(home), "PATH": "", "ENSUENO_BUNDLE": str(tiny_folder)}
+    command = [sys.executable, "-m", "appliance", "generate", "a red apple", "--out", str(tmp_path / "a.png")]
+    drawn = subprocess.run(command, capture_output=True, text=True, env=told, cwd=ROOT)
+    assert drawn.returncode == 0, drawn.stderr
+    assert {path.name for path in home.iterdir()} == {".local"}
+    assert (home / ".local/share/ensueno").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("prompt", ["🍎🍎", "תפוח אדום", "تفاحة حمراء"], ids=["emoji", "Hebrew", "Arabic"])
@@ -144,7 +198,7 @@ def test_doctor_names_what_is_wrong_and_still_looks_at_the_rest(capsys: pytest.C
     assert main(["doctor", "--bundle", "nowhere"]) == 1
     output = capsys.readouterr()
     assert "✗ bundle" in output.out
-    assert "✓ disk" in output.out
+    assert "✓ python" in output.out
     assert output.err.count("\n") == 1
 
 
@@ -161,3 +215,27 @@ def test_status_tells_jobs_by_state(tmp_path: Path, tiny_offer: Offer, capsys: p
     assert told["engine_alive"] is False
     assert main(["status"]) == 0
     assert "not running" in capsys.readouterr().out
+
+
+def test_a_picture_to_start_from_and_a_mask(
+    tmp_path: Path, starting_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "photo.png")
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (0, 0, 32, 64))
+    mask.save(tmp_path / "mask.png")
+    command = ["generate", "a", "--seed", "1", "--bundle", str(starting_folder), "--out", "out.png"]
+    assert main([*command, "--image", "photo.png", "--mask", "mask.png", "--strength", "0.7"]) == 0
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.getpixel((60, 30)) == (255, 0, 0)
+        assert "Denoising strength: 0.7" in picture.text["parameters"]
+    for options, word in ((["--image", "no.png"], "--image"), (["--mask", "mask.png"], "needs a picture")):
+        capsys.readouterr()
+        assert main([*command, *options]) == 2
+        assert word in capsys.readouterr().err
+
+
+def test_the_bundle_must_be_able_to_start_from_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "photo.png")
+    assert main(["generate", "a", "--image", "photo.png"]) == 2
+    assert "vae_encoder" in capsys.readouterr().err

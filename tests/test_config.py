@@ -58,3 +58,14 @@ def test_options_survive_the_way_to_a_child_process() -> None:
     again = serve_options("x", as_arguments(options, file))
     assert again == (options, file)
     assert options["data_dir"] == Path("/a b")
+
+
+def test_the_picture_check_is_off_or_on_wherever_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.load({}).picture_check == "off"
+    assert config.load({}, write(tmp_path, 'picture_check = "on"')).picture_check == "on"
+    options, file = serve_options("x", ["--picture-check", "on"])
+    assert config.load(options, file).picture_check == "on"
+    monkeypatch.setenv("ENSUENO_PICTURE_CHECK", "on")
+    assert config.load({}).picture_check == "on"
+    with pytest.raises(BadInput, match="picture_check"):
+        config.load({"picture_check": "maybe"})

@@ -62,7 +62,7 @@ def test_the_bytes_then_the_name_then_the_folder_reach_the_disk(
     monkeypatch.setattr(Path, "rename", noted_rename)
     store.save(NAME, b"a picture")
     assert done == [
-        ("fsync", f"images/AV/{NAME}.draft"),
+        ("fsync", f"images/AV/{NAME}.png.partial"),
         ("rename", f"images/AV/{NAME}.png"),
         ("fsync", "images/AV"),
         ("fsync", "images"),
@@ -113,7 +113,7 @@ def break_at(moment: str, error: BaseException, monkeypatch: pytest.MonkeyPatch)
     def fault(*_: Any, **__: Any) -> Any:
         raise error
 
-    target: Any = os if moment == "fsync" else Path
+    target: Any = Path if moment == "rename" else os
     monkeypatch.setattr(target, {"write": "open"}.get(moment, moment), fault)
 
 

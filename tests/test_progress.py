@@ -227,7 +227,6 @@ def test_two_processes_share_one_board(board: Board, folder: Path) -> None:
 
 
 def test_each_data_dir_has_its_own_short_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     one, other = board_folder(tmp_path / ("a" * 200)), board_folder(tmp_path / "b")
     assert one != other

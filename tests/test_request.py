@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from appliance.errors import BadInput
 from appliance.request import MAX_PROMPT, MAX_SEED, GenerationRequest, Offer
@@ -144,8 +147,8 @@ LOCALE = "The locale must look like en, es or en-GB."
         ({"size": "65x64"}, f"The size 65x64 is not offered: {SIZES}"),
         ({"size": "64x96"}, f"The size 64x96 is not offered: {SIZES}"),
         ({"width": 512, "height": 64}, f"The size 512x64 is not offered: {SIZES}"),
-        ({"size": "big"}, "The size must look like 512x512 (width x height)."),
-        ({"size": [64, 64]}, "The size must look like 512x512 (width x height)."),
+        ({"size": "big"}, "The size must look like 64x64 (width x height)."),
+        ({"size": [64, 64]}, "The size must look like 64x64 (width x height)."),
         ({"size": "64x64", "width": 64}, "Give either size or width and height, not both."),
         ({"width": 64}, "Give width and height together."),
         ({"count": 0}, "count must be at least 1."),
@@ -241,3 +244,74 @@ def test_the_seed_is_fixed_once() -> None:
     assert 0 <= fixed.seed <= MAX_SEED
     assert fixed.with_seed() == fixed
     assert ask(seed=7).with_seed() == ask(seed=7)
+
+
+STARTING = replace(OFFER, pictures=True)
+
+
+def sent(size: tuple[int, int] = (128, 128), kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+def begin(**fields: Any) -> GenerationRequest:
+    return GenerationRequest.of({"prompt": "a red apple", **fields}, STARTING)
+
+
+def test_a_request_tells_its_picture_by_name_and_holds_it() -> None:
+    request = begin(image=sent(), mask=sent(), size="64x64")
+    told = json.loads(request.to_json())
+    assert request.image is not None
+    assert told["image"] == request.image.sha256
+    assert [len(picture.file) for picture in request.pictures] == [13 + 64 * 64 * 3, 13 + 64 * 64]
+    kept = {picture.sha256: picture.file for picture in request.pictures}
+    assert GenerationRequest.from_json(request.to_json(), STARTING, kept.__getitem__) == request
+    assert begin(image=sent(kind="WEBP"), mask=sent(), size="64x64") != begin(image=sent(), mask=sent(), seed=1)
+
+
+def test_without_a_picture_its_canonical_json_has_no_word_of_one() -> None:
+    """So that an id that was used before the box could start from pictures still names the same request."""
+    assert not {"image", "mask", "strength"} & json.loads(ask().to_json()).keys()
+
+
+def test_the_strength_suits_what_was_sent() -> None:
+    assert begin(image=sent()).strength == 0.6
+    assert begin(image=sent(), mask=sent()).strength == 1.0
+    assert begin(image=sent(), mask=sent(), strength=0.3).strength == 0.3
+
+
+def test_without_a_size_the_shape_of_the_picture_chooses_it() -> None:
+    assert (begin(image=sent((300, 200))).width, begin(image=sent((200, 200))).width) == (96, 64)
+    assert begin(image=sent((300, 200)), size="512x512").width == 512
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"mask": b""}, "needs a picture"),
+        ({"strength": 0.5}, "needs a picture"),
+        ({"image": sent(), "strength": 0}, "strength"),
+        ({"image": sent(), "strength": 1.01}, "strength"),
+        ({"image": sent(), "strength": float("nan")}, "strength"),
+        ({"image": sent(), "strength": "much"}, "strength"),
+        ({"image": sent(), "mask": sent((64, 65))}, "as large as"),
+        ({"image": sent(), "mask": b"x"}, "mask cannot be read"),
+        ({"image": "a" * 64}, "image cannot be read"),
+        ({"image": sent(), "size": "65x64"}, "65x64"),
+        ({"image": sent(), "mask": sent(), "width": [], "height": {}}, "not offered|must be"),
+    ],
+)
+def test_what_is_wrong_with_a_picture_is_said(fields: dict[str, Any], word: str) -> None:
+    with pytest.raises(BadInput, match=word):
+        begin(**fields)
+
+
+def test_a_bundle_without_an_encoder_refuses_a_picture() -> None:
+    with pytest.raises(BadInput, match="cannot start from a picture"):
+        ask(image=sent())
+
+
+def test_a_picture_that_nobody_keeps_is_refused() -> None:
+    with pytest.raises(BadInput, match="No picture is kept"):
+        GenerationRequest.from_json(begin(image=sent()).to_json(), STARTING)

@@ -51,7 +51,7 @@ def test_on_a_phone_a_red_apple_forms_out_of_noise_and_is_kept(served: Served) -
     (image, *_) = served.call("/v1/images?limit=1")[1]["images"]
     assert image["prompt"] == "a red apple"
     pixels = picture(served, image["id"]).astype(int)
-    assert pixels.shape == (64, 64, 3)
+    assert pixels.shape == (128, 128, 3)
     assert pixels.std() > 10
 
 
@@ -66,13 +66,24 @@ def test_a_red_apple_is_red_where_it_is_not_white(served: Served) -> None:
     assert red > blue + 40
 
 
+def test_a_word_means_what_it_means_in_its_place(served: Served) -> None:
+    """The oval ball is brown; the round one is not."""
+    balls = {}
+    for locale in ("en", "en-GB"):
+        job = served.call("/v1/jobs", {"prompt": "football", "locale": locale, "seed": 3})[1]
+        pixels = picture(served, served.ended(job["id"])["images"][0]).astype(int)
+        balls[locale] = pixels[pixels.min(axis=-1) < 200].mean(axis=0)
+    assert balls["en"][0] > balls["en"][2] + 20
+    assert balls["en-GB"][0] < balls["en-GB"][2] + 20
+
+
 def test_the_bundled_model_is_whole_and_small(served: Served) -> None:
     from appliance.pipeline.manifest import Bundle
 
     bundle = Bundle.open(BUNDLED)
     bundle.verify()
-    assert sum(component.parameters for component in bundle.manifest.components.values()) <= 12_000_000
-    assert {"en", "es"} <= set(bundle.manifest.examples)
+    assert sum(component.parameters for component in bundle.manifest.components.values()) <= 24_000_000
+    assert {"en", "en-GB", "es", "es-419"} <= set(bundle.manifest.examples)
 
 
 @pytest.mark.parametrize("prompt", ["ðə ˈæpəl", "xyzzy plugh", "🍎", "تفاحة حمراء", "a" * 2000])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
@@ -24,8 +25,12 @@ from training.run import Run
 
 def to_tensor(pictures: Pixels, device: torch.device) -> Tensor:
     """uint8 ``[B, S, S, 3]`` to float32 ``[B, 3, S, S]`` in -1 … 1, channels-last."""
-    tensor = torch.from_numpy(np.array(pictures, order="C")).to(device).permute(0, 3, 1, 2)
-    return (tensor.float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
+    return to_floats(torch.from_numpy(np.array(pictures, order="C")).to(device))
+
+
+def to_floats(pictures: Tensor) -> Tensor:
+    """uint8 ``[B, S, S, 3]`` to float32 ``[B, 3, S, S]`` in -1 … 1, channels-last."""
+    return (pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
 
 
 def to_pixels(tensor: Tensor) -> Pixels:
@@ -34,17 +39,16 @@ def to_pixels(tensor: Tensor) -> Pixels:
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def moved(pictures: Pixels, most: int, rng: np.random.Generator) -> Pixels:
-    """Each picture mirrored or not and moved by up to ``most`` pixels, its edge repeated."""
-    if most == 0:
-        return pictures
-    size = pictures.shape[1]
-    padded = np.pad(pictures, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
-    result = np.empty_like(pictures)
-    for i, (top, left) in enumerate(rng.integers(0, 2 * most + 1, (len(pictures), 2))):
-        crop = padded[i, top : top + size, left : left + size]
-        result[i] = crop[:, ::-1] if rng.random() < 0.5 else crop
-    return result
+def moved(pictures: Tensor, most: int, rng: np.random.Generator) -> Tensor:
+    """Each picture ``[B, S, S, 3]`` mirrored or not and moved by up to ``most`` pixels, its edge repeated."""
+    count, size = len(pictures), pictures.shape[1]
+    shifts = rng.integers(-most, most + 1, (2, count, 1))
+    rows, columns = (np.arange(size) + shifts).clip(0, size - 1)
+    mirrored = rng.random((count, 1)) < 0.5
+    columns = np.where(mirrored, columns[:, ::-1], columns)
+    each = np.arange(count)[:, None, None]
+    where = [torch.from_numpy(axis).to(pictures.device) for axis in (each, rows[:, :, None], columns[:, None, :])]
+    return pictures[where[0], where[1], where[2]]
 
 
 def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
@@ -67,22 +71,28 @@ class AutoencoderStage:
     """Encoder and decoder together. Noise on the latents makes the decoder forgive what the UNet gets wrong."""
 
     name = "autoencoder"
+    steady = True
 
     def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
-        self.run, self.dataset, self.device = run, dataset, device
+        self.run, self.count, self.device = run, len(dataset.pictures), device
         torch.manual_seed(run.seed)
         self.module: nn.Module = networks.fastest_layout(networks.autoencoder(run)).to(device)
+        self.pictures = loop.shelf(dataset.pictures, device)
 
-    def loss(self, step: int) -> Tensor:
-        """Reconstruction from noisy latents, and the latents' spread."""
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """Pictures float ``[B, 3, S, S]``, and the noise on their latents."""
         settings = self.run.stages[self.name]
-        chosen = loop.batch_indices(self.run, self.name, step, settings.batch, len(self.dataset.pictures))
+        chosen = loop.batch_indices(self.run, self.name, step, settings.batch, self.count)
         rng = loop.generator(self.run, self.name, step)
-        wanted = to_tensor(moved(self.dataset.pictures[chosen], settings.shift, rng), self.device)
+        wanted = to_floats(moved(self.pictures(chosen), settings.shift, rng))
+        return wanted, latent_noise(self.run, self.name, step, self.device)
+
+    def loss(self, *batch: Tensor) -> Tensor:
+        """Reconstruction from noisy latents, and the latents' spread."""
+        wanted, noise = batch
         with torch.autocast(self.device.type, torch.bfloat16):
             latents = self.module.encoder(wanted).float()  # type: ignore[operator]
-            noisy = latents + settings.noise * loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
-            made = self.module.decoder(noisy).float()  # type: ignore[operator]
+            made = self.module.decoder(latents + noise).float()  # type: ignore[operator]
         return picture_loss(made, wanted) + 0.05 * spread_loss(latents)
 
 
@@ -90,24 +100,35 @@ class DecoderStage:
     """The decoder alone, from the latents that the diffusion was trained on."""
 
     name = "decoder"
+    steady = True
 
     def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
-        self.run, self.dataset, self.device = run, dataset, device
+        self.run, self.count, self.device = run, len(dataset.pictures), device
         trained: Any = load(run, folder, device, refined=False)
         self.encoder = trained.encoder
         self.module: nn.Module = networks.fastest_layout(trained.decoder)
+        self.pictures = loop.shelf(dataset.pictures, device)
 
-    def loss(self, step: int) -> Tensor:
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """Pictures float ``[B, 3, S, S]``, and the noise on their latents."""
+        chosen = loop.batch_indices(self.run, self.name, step, self.run.stages[self.name].batch, self.count)
+        return to_floats(self.pictures(chosen)), latent_noise(self.run, self.name, step, self.device)
+
+    def loss(self, *batch: Tensor) -> Tensor:
         """Reconstruction from the fixed encoder's latents with noise."""
-        settings = self.run.stages[self.name]
-        chosen = loop.batch_indices(self.run, self.name, step, settings.batch, len(self.dataset.pictures))
-        wanted = to_tensor(self.dataset.pictures[chosen], self.device)
+        wanted, noise = batch
         with torch.autocast(self.device.type, torch.bfloat16):
             with torch.no_grad():
                 latents = self.encoder(wanted).float()
-            noise = loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
-            made = self.module(latents + settings.noise * noise).float()
+            made = self.module(latents + noise).float()
         return picture_loss(made, wanted)
+
+
+def latent_noise(run: Run, stage: str, step: int, device: torch.device) -> Tensor:
+    """What an autoencoder stage lays on its latents ``[B, C, h, w]``."""
+    settings = run.stages[stage]
+    shape = (settings.batch, run.autoencoder.channels, run.latent_size, run.latent_size)
+    return settings.noise * loop.noise(run, stage, step, shape, device)
 
 
 @torch.no_grad()
@@ -120,7 +141,16 @@ def encode(autoencoder: nn.Module, pictures: Pixels, device: torch.device, batch
     return torch.cat(parts)
 
 
-def latents(run: Run, dataset: Dataset, folder: Path, device: torch.device) -> Tensor:
+def scaling_factor(run: Run, dataset: Dataset, folder: Path, device: torch.device) -> float:
+    """What brings the latents to unit standard deviation; diffusers multiplies by it, and divides before decoding.
+
+    Taken from a thousand pictures or so, evenly spread: whoever exports or samples need not encode them all.
+    """
+    some = dataset.pictures[:: 1 + len(dataset.pictures) // 1024]
+    return float(1.0 / encode(load(run, folder, device), some, device).std())
+
+
+def latents(run: Run, dataset: Dataset, folder: Path, device: torch.device) -> npt.NDArray[np.float16]:
     """Latents ``[N, C, h, w]`` float16 of every picture, not yet scaled; kept on the disk while the encoder and the
     pictures (their number, and some of them) stay the same.
     """
@@ -133,7 +163,8 @@ def latents(run: Run, dataset: Dataset, folder: Path, device: torch.device) -> T
         partial = path.with_suffix(".partial.npy")
         np.save(partial, made, allow_pickle=False)
         os.replace(partial, path)
-    return torch.from_numpy(np.load(path, allow_pickle=False))
+    kept: npt.NDArray[np.float16] = np.load(path, allow_pickle=False)
+    return kept
 
 
 def _digest(autoencoder: nn.Module, pictures: Pixels) -> str:

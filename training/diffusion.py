@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from training import autoencoder, checkpoint, loop, networks, tokenizer
-from training.corpus import captions
+from training.corpus import captions, told
 from training.corpus.data import Dataset
 from training.corpus.library import Pixels
 from training.run import Run
@@ -66,46 +66,51 @@ def predict(unet: Any, latents: Tensor, sigma: Tensor, hidden: Tensor) -> Tensor
     return made.float()
 
 
-def told(run: Run, dataset: Dataset, stage: str, step: int, count: int) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Which scenes a step sees, and a caption of each."""
-    chosen = loop.batch_indices(run, stage, step, count, len(dataset.scenes))
-    rng = loop.generator(run, stage, step)
-    return chosen, [captions.sample(dataset.scenes[i], run, dataset.library, rng) for i in chosen]
+class Sayings:
+    """The captions of a run's scenes, by step: which scenes it sees, and the token ids of a caption of each."""
+
+    def __init__(self, run: Run, dataset: Dataset, folder: Path, stage: str, device: torch.device) -> None:
+        self.run, self.stage, self.device = run, stage, device
+        ids = told.told(run, dataset, folder)
+        self.count, self.times, length = ids.shape
+        self.ids = loop.shelf(ids.reshape(-1, length), device)
+
+    def of(self, step: int, batch: int) -> tuple[npt.NDArray[np.int64], Tensor]:
+        """Rows of scenes ``[batch]``, ids int64 ``[batch, L]``."""
+        chosen = loop.batch_indices(self.run, self.stage, step, batch, self.count)
+        which = loop.generator(self.run, self.stage, step).integers(self.times, size=batch)
+        return chosen, self.ids(chosen * self.times + which).long()
 
 
 class DiffusionStage:
     """Text encoder and UNet on the scaled latents of the trained autoencoder."""
 
     name = "diffusion"
+    steady = True
 
     def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
-        self.run, self.dataset, self.device = run, dataset, device
-        self.words = make_tokenizer(run, dataset, folder)
-        self.latents = autoencoder.latents(run, dataset, folder, device)
-        self.factor = scaling_factor(self.latents)
-        self.module = make_module(run, self.words).to(device)
+        self.run, self.device = run, device
+        words = make_tokenizer(run, dataset, folder)
+        self.sayings = Sayings(run, dataset, folder, self.name, device)
+        self.latents = loop.shelf(autoencoder.latents(run, dataset, folder, device), device)
+        self.factor = autoencoder.scaling_factor(run, dataset, folder, device)
+        self.module = make_module(run, words).to(device)
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Clean latents ``[B, C, h, w]`` and token ids ``[B, L]`` of a step."""
-        chosen, lines = told(self.run, self.dataset, self.name, step, self.run.stages[self.name].batch)
-        raw = self.latents[torch.from_numpy(chosen)].to(self.device).float()
-        latents = (raw * self.factor).contiguous(memory_format=torch.channels_last)
-        return latents, tokenizer.encode(self.words, lines).to(self.device)
-
-    def loss(self, step: int) -> Tensor:
-        """Mean squared error of the velocity."""
-        latents, ids = self.batch(step)
-        noise = loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """Clean latents and noise ``[B, C, h, w]``, sigma ``[B]``, token ids ``[B, L]``."""
         settings = self.run.stages[self.name]
+        chosen, ids = self.sayings.of(step, settings.batch)
+        latents = (self.latents(chosen).float() * self.factor).contiguous(memory_format=torch.channels_last)
+        noise = loop.noise(self.run, self.name, step, tuple(latents.shape), self.device)
         normal = loop.noise(self.run, self.name, step, (len(latents),), self.device, part=1)
         sigma = torch.sigmoid(settings.sigma_mean + settings.sigma_spread * normal)
+        return latents, noise, sigma, ids
+
+    def loss(self, *batch: Tensor) -> Tensor:
+        """Mean squared error of the velocity."""
+        latents, noise, sigma, ids = batch
         mixed = torch.lerp(latents, noise, sigma.view(-1, 1, 1, 1))
         return mse_loss(velocity(self.module, mixed, sigma, ids), noise - latents)
-
-
-def scaling_factor(latents: Tensor) -> float:
-    """What brings the latents to unit standard deviation; diffusers multiplies by it, and divides before decoding."""
-    return float(1.0 / latents.float().std())
 
 
 class Sampler:
@@ -114,7 +119,7 @@ class Sampler:
     def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device, load: Load = trained) -> None:
         self.run, self.device = run, device
         self.words = tokenizer.load(folder / "tokenizer")
-        self.factor = scaling_factor(autoencoder.latents(run, dataset, folder, device))
+        self.factor = autoencoder.scaling_factor(run, dataset, folder, device)
         self.decoder: Any = autoencoder.load(run, folder, device).decoder
         module, self.steps = load(run, self.words, folder)
         self.module = module.to(device).eval()

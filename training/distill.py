@@ -49,18 +49,33 @@ class DistillStage:
     """The student UNet; the teacher's averaged weights and text encoder stay as they are."""
 
     name = "distill"
+    steady = True
 
     def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
-        self.run, self.dataset, self.device = run, dataset, device
-        self.words = tokenizer.load(folder / "tokenizer")
-        teacher, _ = diffusion.trained(run, self.words, folder)
+        self.run, self.device = run, device
+        words = tokenizer.load(folder / "tokenizer")
+        self.sayings = diffusion.Sayings(run, dataset, folder, self.name, device)
+        self.unsaid = tokenizer.encode(words, [""]).to(device)
+        teacher, _ = diffusion.trained(run, words, folder)
         self.teacher = teacher.to(device).eval().requires_grad_(False)
         self.module: nn.Module = copy.deepcopy(self.teacher["unet"]).requires_grad_(True)
         self.sigmas = sigmas(run).to(device)
+        self.walk = torch.cat([self._substeps(a, b) for a, b in itertools.pairwise(self.sigmas)] + [self.sigmas[-1:]])
 
-    def loss(self, step: int) -> Tensor:
+    def _substeps(self, start: Tensor, stop: Tensor) -> Tensor:
+        """The teacher's sigmas from one of the student's to before the next."""
+        parts = torch.arange(self.run.distill.substeps, device=self.device) / self.run.distill.substeps
+        return torch.lerp(start, stop, parts)
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """Where the trajectories begin, noise ``[B, C, h, w]``, and the token ids ``[B, L]``."""
+        count = self.run.stages[self.name].batch // self.run.distill.steps
+        shape = (count, self.run.autoencoder.channels, self.run.latent_size, self.run.latent_size)
+        return loop.noise(self.run, self.name, step, shape, self.device), self.sayings.of(step, count)[1]
+
+    def loss(self, *batch: Tensor) -> Tensor:
         """Mean squared error of the velocity over every step of this batch's trajectories."""
-        states, hidden = self.trajectories(step)
+        states, hidden = self.trajectories(*batch)
         gaps = (self.sigmas[1:] - self.sigmas[:-1]).view(-1, 1, 1, 1, 1)
         wanted = (states[1:] - states[:-1]) / gaps
         count = states.shape[1]
@@ -69,20 +84,15 @@ class DistillStage:
         return mse_loss(made, wanted.flatten(0, 1))
 
     @torch.no_grad()
-    def trajectories(self, step: int) -> tuple[Tensor, Tensor]:
+    def trajectories(self, latents: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Where the teacher stood at each of the student's sigmas ``[few + 1, B, C, h, w]``, and the words' states."""
-        count = self.run.stages[self.name].batch // self.run.distill.steps
-        _, lines = diffusion.told(self.run, self.dataset, self.name, step, count)
-        ids = tokenizer.encode(self.words, lines + [""] * count).to(self.device)
-        hidden = self.teacher["text_encoder"](ids).last_hidden_state
-        shape = (count, self.run.autoencoder.channels, self.run.latent_size, self.run.latent_size)
-        latents = loop.noise(self.run, self.name, step, shape, self.device)
+        both = torch.cat([ids, self.unsaid.expand(len(ids), -1)])
+        hidden = self.teacher["text_encoder"](both).last_hidden_state
         states = [latents]
-        for start, stop in itertools.pairwise(self.sigmas.tolist()):
-            for here, there in itertools.pairwise(torch.linspace(start, stop, self.run.distill.substeps + 1)):
-                latents = latents + (there - here) * self._guided(latents, here, hidden)
+        for here, there in itertools.pairwise(self.walk):
+            latents = latents + (there - here) * self._guided(latents, here, hidden)
             states.append(latents)
-        return torch.stack(states), hidden[:count]
+        return torch.stack(states[:: self.run.distill.substeps]), hidden[: len(ids)]
 
     def _guided(self, latents: Tensor, sigma: Tensor, hidden: Tensor) -> Tensor:
         """The teacher's velocity with the run's guidance scale (Ho and Salimans 2022, arXiv:2207.12598)."""

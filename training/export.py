@@ -45,7 +45,7 @@ def assemble(run: Run, folder: Path, load: Load) -> tuple[Any, int]:
     words = tokenizer.load(folder / "tokenizer")
     module, steps = load(run, words, folder)
     dataset = data.load(run, folder / "data")
-    factor = diffusion.scaling_factor(autoencoder.latents(run, dataset, folder, device))
+    factor = autoencoder.scaling_factor(run, dataset, folder, device)
     vae = networks.autoencoder(run, scaling_factor=factor)
     vae.load_state_dict(autoencoder.load(run, folder, device).state_dict())
     pipeline = StableDiffusionPipeline(  # type: ignore[no-untyped-call]

@@ -17,17 +17,17 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic whose iteration driv
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Nearly the nearest orthogonal matrix to float ``[m, n]``: singular values between about 0.7 and 1.2."""
+    """Nearly the nearest orthogonal matrix to each float ``[…, m, n]``: singular values between about 0.7 and 1.2."""
     a, b, c = _COEFFICIENTS
     x = matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
+    tall = x.shape[-2] > x.shape[-1]
     if tall:
-        x = x.T
-    x = x / (x.norm() + 1e-7)
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = (x.T if tall else x).float()
+    result: Tensor = (x.mT if tall else x).float()
     return result
 
 
@@ -44,36 +44,61 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Apply the gradients that are there."""
         for group in self.param_groups:
+            # equals go together, in few calls: a card is done with one small matrix before it is told of the next
+            alike: dict[Any, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                parameter.mul_(1 - group["lr"] * group["decay"])
+                if parameter.grad is not None:
+                    key = _flat(parameter) if group["orthogonal"] else self._count(parameter)
+                    alike.setdefault(key, []).append(parameter)
+            for key, parameters in alike.items():
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["decay"])
                 if group["orthogonal"]:
-                    self._orthogonal_step(parameter, group["lr"])
+                    self._orthogonal_step(parameters, group["lr"])
                 else:
-                    self._adam_step(parameter, group["lr"])
+                    self._adam_step(parameters, key, group["lr"])
 
-    def _orthogonal_step(self, parameter: Tensor, rate: float, momentum: float = 0.95) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["first"] = torch.zeros_like(parameter)
-        first: Tensor = state["first"]
-        first.lerp_(parameter.grad, 1 - momentum)  # type: ignore[arg-type]
-        ahead = torch.lerp(parameter.grad, first, momentum)  # type: ignore[arg-type]
-        flat = ahead.flatten(1)
-        parameter.sub_(orthogonal(flat).view_as(ahead), alpha=rate * 0.2 * max(flat.shape) ** 0.5)
+    def _moments(self, name: str, parameters: list[Tensor]) -> list[Tensor]:
+        for parameter in parameters:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]
 
-    def _adam_step(self, parameter: Tensor, rate: float, betas: tuple[float, float] = (0.9, 0.99)) -> None:
-        state, gradient = self.state[parameter], parameter.grad
-        if not state:
-            state["first"], state["second"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            state["count"] = torch.zeros((), dtype=torch.float32)
-        state["count"] += 1
-        count = float(state["count"])
-        first: Tensor = state["first"].lerp_(gradient, 1 - betas[0])
-        second: Tensor = state["second"].lerp_(gradient.square(), 1 - betas[1])  # type: ignore[union-attr]
-        scale = (second / (1 - betas[1] ** count)).sqrt_().add_(1e-8)
-        parameter.addcdiv_(first, scale, value=-rate / (1 - betas[0] ** count))
+    def _count(self, parameter: Tensor) -> float:
+        """The number of this step of the parameter, from 1."""
+        count = self.state[parameter].setdefault("count", torch.zeros((), dtype=torch.float32))
+        count += 1
+        return float(count)
+
+    def _orthogonal_step(self, parameters: list[Tensor], rate: float, momentum: float = 0.95) -> None:
+        """One step of matrices of one shape."""
+        gradients, first = _gradients(parameters), self._moments("first", parameters)
+        torch._foreach_lerp_(first, gradients, 1 - momentum)
+        ahead = torch._foreach_lerp(gradients, first, momentum)
+        flat = torch.stack([tensor.flatten(1) for tensor in ahead])
+        steps = orthogonal(flat) * (rate * 0.2 * max(_flat(parameters[0])) ** 0.5)
+        torch._foreach_sub_(parameters, [made.view(p.shape) for made, p in zip(steps, parameters, strict=True)])
+
+    def _adam_step(
+        self, parameters: list[Tensor], count: float, rate: float, betas: tuple[float, float] = (0.9, 0.99)
+    ) -> None:
+        """The step of this number of all of them."""
+        gradients = _gradients(parameters)
+        first, second = (self._moments(name, parameters) for name in ("first", "second"))
+        torch._foreach_lerp_(first, gradients, 1 - betas[0])
+        torch._foreach_lerp_(second, torch._foreach_mul(gradients, gradients), 1 - betas[1])
+        scale = torch._foreach_div(second, 1 - betas[1] ** count)
+        torch._foreach_sqrt_(scale)
+        torch._foreach_add_(scale, 1e-8)
+        torch._foreach_addcdiv_(parameters, first, scale, value=-rate / (1 - betas[0] ** count))
+
+
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def _flat(parameter: Tensor) -> tuple[int, int]:
+    """Rows and columns of a weight as a matrix."""
+    return len(parameter), parameter.numel() // len(parameter)
 
 
 def make(module: nn.Module, rate: float, decay: float) -> Muon:

@@ -81,6 +81,7 @@ class CaptionSettings:
     local: float = 0.4  # by a word of the place, where there is one and the locale is told
     synonym: float = 0.15  # by a dictionary's synonym, where there is one
     stranger: float = 0.02  # by a noun that names nothing here
+    times: int = 8  # each scene is told so often, and a step takes one of these
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,16 +24,25 @@ def bench(settings: Settings, repeat: int) -> dict[str, Any]:
         raise BadInput(f"repeat must be 1 to {MAX_REPEAT}, not {repeat}.")
     bundle = Bundle.open(settings.bundle)
     bundle.verify()
-    from appliance.bench import box, machine, service, stages  # numpy and the engine only when something is measured
+    from appliance.bench import (  # numpy and the engine only when something is measured
+        box,
+        engines,
+        machine,
+        service,
+        stages,
+    )
 
     threads = stages.threads(settings)
     where = machine.describe(threads)
-    measured = stages.measure(bundle, threads, repeat)
-    plan = box.Plan(bundle, threads, box.beside(settings.data_dir))
-    figures = [*measured.figures, *service.measure(plan, repeat, png_ms=measured.png_ms)]
+    measured = stages.measure(bundle, settings, repeat)
+    beside, passed_over = engines.measure(bundle, settings, repeat)
+    plan = box.Plan(bundle, measured.engine, threads, box.beside(settings.data_dir))
+    figures = [*measured.figures, *beside, *service.measure(plan, repeat, png_ms=measured.png_ms)]
     return {
         "machine": where,
         "bundle": bundle.manifest.title,
+        "engine": measured.engine,
+        "passed_over": passed_over,
         "repeat": repeat,
         "figures": [figure.as_json() for figure in figures],
     }
@@ -61,7 +70,8 @@ def as_text(figures: dict[str, Any]) -> str:
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows
     ]
-    return "\n".join([f"{figures['bundle']} on {machine['line']}, {machine['date']}", *lines])
+    head = f"{figures['bundle']} with {figures['engine']} on {machine['line']}, {machine['date']}"
+    return "\n".join([head, *lines, "", *(f"not measured: {why}" for why in figures["passed_over"])]).rstrip()
 
 
 def _number(value: float) -> str:

@@ -37,6 +37,7 @@ class Plan:
     """What to start boxes with; `place` is the folder that their temporary data dirs lie in."""
 
     bundle: Bundle
+    engine: str
     threads: int
     place: Path
 
@@ -66,6 +67,7 @@ class Box:
             "--port": str(self.port),
             "--data-dir": str(self.data_dir),
             "--bundle": str(plan.bundle.folder.resolve()),
+            "--engine": plan.engine,
             "--threads": str(plan.threads),
         }
 

@@ -17,8 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from appliance import config
 from appliance.bench import memory
-from appliance.engines import Engine, Network, Tensors
-from appliance.engines.onnxruntime import OnnxRuntime
+from appliance.engines import Engine, Network, Precision, Tensors
 from appliance.pipeline import vae_decoder
 from appliance.pipeline.manifest import Bundle
 from appliance.worker.__main__ import main
@@ -48,6 +47,10 @@ class StopwatchEngine:
         self.name = engine.name
         self._engine = engine
         self._teller = Teller(file)
+
+    @property
+    def precision(self) -> Precision:
+        return self._engine.precision
 
     def load(self, bundle: Bundle, component: str) -> Network:
         """Load as the engine does, and tell how long it took."""
@@ -103,7 +106,7 @@ def heard(path: Path) -> list[Call]:
 def watched(settings: config.Settings) -> None:
     """The engine's whole life, as `python -m appliance.worker`, telling the file named first on the command line."""
     with Path(sys.argv[1]).open("a", encoding="utf-8") as told:
-        run(settings, StopwatchEngine(OnnxRuntime(settings.threads), told))
+        run(settings, lambda engine: StopwatchEngine(engine, told))
 
 
 if __name__ == "__main__":

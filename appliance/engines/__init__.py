@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from appliance.errors import BadBundle
 from appliance.pipeline.manifest import Bundle, Tensor
+from appliance.plans.passport import GoldenResult, Precision
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -26,19 +27,34 @@ class Network(Protocol):
 
 
 class Engine(Protocol):
-    """Loads networks; `name` is what API, PNG and telemetry show."""
+    """Loads networks; `name` is what API, PNG and telemetry show.
+
+    `precision` is its coarsest arithmetic, which says how near golden pictures must come to the reference.
+    """
 
     name: str
+
+    @property
+    def precision(self) -> Precision: ...
 
     def load(self, bundle: Bundle, component: str) -> Network:
         """Load one component and hold it to the manifest. Raises `BadBundle`."""
         ...
 
 
+@runtime_checkable
+class KeepsPassports(Protocol):
+    """An engine whose plans have passports."""
+
+    def judged(self, bundle: Bundle, result: GoldenResult) -> None:
+        """Keep in the passport what the golden pictures came to."""
+        ...
+
+
 def check_tensors(where: str, declared: Iterable[Tensor], found: Iterable[Tensor]) -> None:
     """Hold a network's tensors to the manifest's: names, dtypes, ranks and fixed dimensions.
 
-    `where` begins the sentence ("emoji-64: the inputs of unet"). Raises `BadBundle` naming the first foreign tensor.
+    `where` begins the sentence ("emoji-128: the inputs of unet"). Raises `BadBundle` naming the first foreign tensor.
     """
     promised = {tensor.name: tensor for tensor in declared}
     actual = {tensor.name: tensor for tensor in found}
@@ -66,4 +82,4 @@ def _spell(tensor: Tensor) -> str:
     return f"{tensor.dtype} [{', '.join(str(dimension) for dimension in tensor.shape)}]"
 
 
-__all__ = ["Engine", "Network", "Tensors", "check_tensors"]
+__all__ = ["Engine", "KeepsPassports", "Network", "Precision", "Tensors", "check_tensors"]

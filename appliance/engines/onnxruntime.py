@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from appliance.engines import Network, Tensors, check_tensors
+from appliance.engines import Network, Precision, Tensors, check_tensors
+from appliance.engines.cpu import cores
 from appliance.errors import BadBundle, EngineFault
 from appliance.pipeline.manifest import Bundle, Tensor
 
@@ -23,13 +22,13 @@ _DTYPES = {
 }
 _SILENT = 4  # its own log would speak beside our one sentence
 _SPIN_MICROSECONDS = 100  # by default the threads of one network spin in the way of the next: docs/benchmarks.md
-_SMT = Path("/sys/devices/system/cpu/smt/active")
 
 
 class OnnxRuntime:
     """The engine; `threads` None takes every core that this process may use."""
 
     name = "onnxruntime"
+    precision: Precision = "float32"
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or cores()
@@ -78,16 +77,6 @@ class _Network:
 
     def close(self) -> None:
         self._session = None
-
-
-def cores() -> int:
-    """Physical cores that this process may use; two threads on one core only get in each other's way."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        paired = _SMT.read_text().strip() == "1"
-    except OSError:
-        paired = False
-    return max(1, usable // 2) if paired else usable
 
 
 def _tensors(nodes: Sequence[ort.NodeArg], bundle: Bundle) -> list[Tensor]:

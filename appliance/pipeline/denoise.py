@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from appliance.pipeline.schedulers import Schedule, step
 Array = NDArray[np.float32]
 
 _SEAL_BYTES = 32
+_NOTHING: Mapping[str, Array] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,22 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Original:
+    """The picture that a state starts from: `latents` (channels, height, width) float32, clean.
+
+    `mask` (1, height, width) is true where it is drawn anew; None draws all of it anew.
+    """
+
+    latents: Array
+    mask: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
 class DenoiseState:
     """One picture between two denoise steps.
 
-    `prompt_embeds` is (1, length, width) float32, or (2, length, width) with guidance, the negative prompt first.
+    `prompt_embeds` is (1, length, width) float32, or (2, length, width) with guidance, the negative prompt first;
+    `added` holds whatever else the family's UNet takes, by input name, (rows, ...) float32, the same at every step.
     `latents` and `history` (the denoised latents of the step before, the picture as the network sees it now) are
     (channels, height, width) float32. `label` says what is drawn; it ties a checkpoint to its picture.
     """
@@ -53,6 +68,8 @@ class DenoiseState:
     latents: Array
     history: Array | None = None
     step: int = 0
+    added: Mapping[str, Array] = field(default_factory=lambda: _NOTHING)
+    original: Original | None = None
 
     @property
     def done(self) -> bool:
@@ -68,12 +85,14 @@ class DenoiseState:
 class Feeds:
     """What the UNet must be given for one step of one picture; `rows` is 1, or 2 with guidance.
 
-    sample (rows, channels, height, width), timestep (rows,), prompt_embeds (rows, length, width); all float32.
+    sample (rows, channels, height, width), timestep (rows,), prompt_embeds (rows, length, width), and `added` by input
+    name, (rows, ...); all float32.
     """
 
     sample: Array
     timestep: Array
     prompt_embeds: Array
+    added: Mapping[str, Array] = field(default_factory=lambda: _NOTHING)
 
 
 def begin(
@@ -83,11 +102,23 @@ def begin(
     seed: int,
     shape: tuple[int, int, int],
     label: str,
+    added: Mapping[str, Array] = _NOTHING,
 ) -> DenoiseState:
     """The state before the first step: pure noise of `shape` (channels, height, width)."""
     noise = Noise(seed)
     latents = noise.at(0, shape) * np.float32(schedule.init_noise_sigma)
-    return DenoiseState(schedule, prompt_embeds, guidance_scale, noise, label, latents)
+    return DenoiseState(schedule, prompt_embeds, guidance_scale, noise, label, latents, added=added)
+
+
+def begin_from(start: DenoiseState, original: Original) -> DenoiseState:
+    """The state before the first step, from a picture: its latents, noised to the schedule's first level.
+
+    `start` is `begin`'s, with a schedule that skips what the strength leaves out (SDEdit, Meng et al. 2022,
+    arXiv:2108.01073). With a mask and a whole schedule the noise stays pure: nothing of what was there shines through.
+    """
+    if original.mask is not None and start.schedule.skipped == 0:
+        return replace(start, original=original)
+    return replace(start, original=original, latents=_noised(start, original, 0))
 
 
 def feeds(state: DenoiseState) -> Feeds:
@@ -95,7 +126,7 @@ def feeds(state: DenoiseState) -> Feeds:
     rows = state.rows
     sample = state.latents[None].repeat(rows, axis=0)
     timestep = state.schedule.timesteps[state.step : state.step + 1].repeat(rows)
-    return Feeds(sample, timestep, state.prompt_embeds)
+    return Feeds(sample, timestep, state.prompt_embeds, state.added)
 
 
 def advance(state: DenoiseState, noise_pred: Array) -> DenoiseState:
@@ -105,7 +136,31 @@ def advance(state: DenoiseState, noise_pred: Array) -> DenoiseState:
         noise = state.noise.at(state.step + 1, state.latents.shape)
     guided = guide(noise_pred, state.guidance_scale)
     latents, denoised = step(state.schedule, state.step, state.latents, guided, state.history, noise)
-    return replace(state, latents=latents, history=denoised, step=state.step + 1)
+    after = replace(state, latents=latents, history=denoised, step=state.step + 1)
+    return after if state.original is None else _with_the_outside(after, state.original)
+
+
+def _with_the_outside(state: DenoiseState, original: Original) -> DenoiseState:
+    """Outside the mask the original at the state's noise level, with the noise it began with: RePaint's eq. 8a.
+
+    (Lugmayr et al. 2022, arXiv:2201.09865.) The history outside is the original too: it has no say in what is inside,
+    and previews then show what is kept.
+    """
+    if original.mask is None or state.history is None:
+        return state
+    outside = _noised(state, original, state.step)
+    return replace(
+        state,
+        latents=np.where(original.mask, state.latents, outside),
+        history=np.where(original.mask, state.history, original.latents),
+    )
+
+
+def _noised(state: DenoiseState, original: Original, level: int) -> Array:
+    """alpha x0 + sigma noise at a level of the schedule."""
+    alpha, sigma = float(state.schedule.alpha[level]), float(state.schedule.sigma[level])
+    noised: Array = alpha * original.latents + sigma * state.noise.at(0, original.latents.shape)
+    return noised
 
 
 def guide(noise_pred: Array, guidance_scale: float) -> Array:

@@ -25,12 +25,25 @@ from appliance.request import Offer
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+VAE_ENCODER = "vae_encoder"  # the component that a bundle may have, and then starts from pictures
+SAFETY_CHECKER = "safety_checker"  # the one that looks at what was drawn, where its owner wants that
+SMALLEST_TILE = 16  # latent pixels on a side: a decoder may be given a picture in tiles as small, so plans take them
+MANIFEST_HASH = "manifest.sha256"  # beside it, as `sha256sum --check` reads it; bundles made by hand may lack it
+PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".dill")
 Shape = list[int | str]
+# One name for one set of UNet inputs: `sd` is SD 1.x, 2.x and SD-Turbo alike, `sdxl` SDXL and SDXL-Turbo, and `lcm`
+# marks a latent consistency model that is told its guidance by an embedding.
+Family = Literal["sd", "lcm", "sdxl", "sdxl-lcm"]
 Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _absent(value: object) -> bool:
+    """Whether an optional part is left out of manifest.json, so that bundles without it stay as they are."""
+    return not value
 
 
 class Tensor(_Part):
@@ -42,13 +55,20 @@ class Tensor(_Part):
 
 
 class Component(_Part):
-    """One network: the ONNX file (its weights lie beside it in `weights`) and its I/O tensors."""
+    """One network: the ONNX file (its weights lie beside it in `weights`) and its I/O tensors.
+
+    `f16` is a second graph over the same weights and with the same I/O tensors that computes in float16 inside, for
+    engines that keep to a graph's types; a component without it is to be computed as `file` says.
+    `precision` is set where the arithmetic is coarser than the tensors' dtypes tell (quantized networks).
+    """
 
     file: str
+    f16: str | None = Field(default=None, exclude_if=_absent)
     weights: str | None = None
     inputs: list[Tensor]
     outputs: list[Tensor]
     parameters: int = 0
+    precision: Literal["int8", "fp8"] | None = Field(default=None, exclude_if=_absent)
 
     def input(self, name: str) -> Tensor:
         """The input tensor of that name; `KeyError` when there is none."""
@@ -103,6 +123,23 @@ class Preview(_Part):
     bias: list[float]
 
 
+class PictureCheck(_Part):
+    """How a picture is made the safety checker's input: its shorter side scaled to `resize` (bicubic), its middle of
+    `size` x `size` pixels, and of each channel in [0, 1] (value - mean) / std.
+    """
+
+    resize: int = Field(ge=1, le=4096)
+    size: int = Field(ge=1, le=4096)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _usable(self) -> PictureCheck:
+        if self.size > self.resize or min(self.std) <= 0:
+            raise ValueError("the picture check cuts out more than there is, or divides by nothing")
+        return self
+
+
 class Limits(_Part):
     """`batch` counts UNet rows in one call (guidance costs two); ranges are inclusive."""
 
@@ -134,15 +171,20 @@ class Manifest(_Part):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     version: str
     licence: str
-    family: Literal["sd"] = "sd"
+    family: Family = "sd"
     components: dict[str, Component]
     tokenizer: Tokenizer
+    tokenizer_2: Tokenizer | None = Field(default=None, exclude_if=_absent)
+    force_zeros_for_empty_prompt: bool = Field(
+        default=False, exclude_if=_absent, description="Nothing to steer away from is zeros, not an empty sentence."
+    )
     scheduler: SchedulerSettings
     latents: Latents
     sizes: Annotated[list[Size], Field(min_length=1)]
     limits: Limits = Limits()
     defaults: Defaults = Defaults()
     preview: Preview | None = None
+    picture_check: PictureCheck | None = Field(default=None, exclude_if=_absent)
     locales: list[str] = ["en"]
     locale_prompts: dict[str, str] = Field(
         default={}, description="What the model reads: a template with {} by locale."
@@ -162,6 +204,8 @@ class Manifest(_Part):
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
                 raise ValueError(f"the file name {name!r} leads out of the bundle")
+            if name.lower().endswith(PICKLES):
+                raise ValueError(f"{name!r} may be a pickle, which runs code when it is read")
         return files
 
     @model_validator(mode="after")
@@ -206,6 +250,7 @@ class Manifest(_Part):
             max_count=self.limits.count,
             default_locale=self.defaults.locale,
             locales=tuple(self.locales),
+            pictures=VAE_ENCODER in self.components,
         )
 
 
@@ -221,7 +266,9 @@ class Bundle:
         """Read and check the manifest. Raises `BadBundle` with the remedy."""
         path = folder / MANIFEST
         try:
-            text = path.read_text(encoding="utf-8")
+            data = path.read_bytes()
+            _check_manifest_hash(folder, data)
+            text = data.decode("utf-8")
         except OSError:
             raise BadBundle(
                 f"{folder} holds no readable {MANIFEST}: name a bundle folder,"
@@ -246,6 +293,24 @@ class Bundle:
             raise BadBundle(f"{self.folder.name}: {name} is not among the manifest's files: export the bundle again.")
         return self.folder / name
 
+    def require_picture_check(self) -> PictureCheck:
+        """How pictures are prepared for the safety checker. Raises `BadBundle` when there is none."""
+        how = self.manifest.picture_check
+        if how is None or SAFETY_CHECKER not in self.manifest.components:
+            raise BadBundle(
+                f"picture_check is on, but {self.folder.name} has no safety checker: export the bundle from a folder "
+                "with safety_checker and feature_extractor, choose one that has it, or set picture_check to off."
+            )
+        return how
+
+    def of_float16(self) -> Bundle:
+        """The same bundle with each component's `f16` graph as its `file`, where it has one."""
+        components = {
+            name: component.model_copy(update={"file": component.f16 or component.file})
+            for name, component in self.manifest.components.items()
+        }
+        return Bundle(self.folder, self.manifest.model_copy(update={"components": components}))
+
     def verify(self) -> None:
         """Check presence, size and sha256 of every file. Raises `BadBundle` at the first that differs."""
         for name, entry in self.manifest.files.items():
@@ -267,10 +332,12 @@ class Bundle:
 
     def _check_references(self) -> None:
         for component in self.manifest.components.values():
-            for name in (component.file, component.weights):
+            for name in (component.file, component.f16, component.weights):
                 if name is not None:
                     self.path(name)
-        self.path(self.manifest.tokenizer.file)
+        for tokenizer in (self.manifest.tokenizer, self.manifest.tokenizer_2):
+            if tokenizer is not None:
+                self.path(tokenizer.file)
 
 
 def check_locale_prompts(prompts: dict[str, str], locales: Collection[str]) -> dict[str, str]:
@@ -281,6 +348,16 @@ def check_locale_prompts(prompts: dict[str, str], locales: Collection[str]) -> d
         if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
             raise ValueError(f"the template of {locale!r} must hold {{}} once, for the sentence, and no other brace")
     return prompts
+
+
+def _check_manifest_hash(folder: Path, data: bytes) -> None:
+    """The files' hashes are only as good as the manifest that names them."""
+    try:
+        wanted = (folder / MANIFEST_HASH).read_bytes()
+    except FileNotFoundError:
+        return
+    if wanted != f"{hashlib.sha256(data).hexdigest()}  {MANIFEST}\n".encode():
+        raise BadBundle(f"{folder.name}: {MANIFEST} is not the file that was exported (sha256 differs): copy it again.")
 
 
 def sha256(path: Path) -> str:

@@ -66,7 +66,8 @@ class Schedule:
     """A scheduler made ready for one number of steps.
 
     `timesteps` (N,) float32; `alpha`, `sigma` (N + 1,) float64; `coefficients` (N, 6) float64, the columns
-    p, q, a, b, c, n of the module's text; the first latents are `init_noise_sigma` x standard normal noise.
+    p, q, a, b, c, n of the module's text; the first latents are `init_noise_sigma` x standard normal noise, or where
+    `skipped` steps are left out, a picture at the first level.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Schedule:
     sigma: Floats
     coefficients: Floats
     init_noise_sigma: float
+    skipped: int = 0
 
     @property
     def num_inference_steps(self) -> int:
@@ -109,9 +111,15 @@ def step(
     return advanced, denoised
 
 
-def make_schedule(name: str, settings: SchedulerSettings, num_inference_steps: int) -> Schedule:
+def steps_skipped(num_inference_steps: int, strength: float) -> int:
+    """How many of the first steps a picture to start from leaves out; at least one step is taken."""
+    return num_inference_steps - max(1, int(num_inference_steps * strength))
+
+
+def make_schedule(name: str, settings: SchedulerSettings, num_inference_steps: int, skip: int = 0) -> Schedule:
     """The table of scheduler `name` for `num_inference_steps` steps of a network trained with `settings`.
 
+    The first `skip` of them are left out, and the rest is a run of its own: its first step knows no step before it.
     Raises `BadInput` for a name that is unknown or does not fit the network, and for a number of steps that the
     scheduler cannot take.
     """
@@ -121,7 +129,8 @@ def make_schedule(name: str, settings: SchedulerSettings, num_inference_steps: i
     if not 1 <= num_inference_steps <= settings.num_train_timesteps:
         raise BadInput(f"steps must be 1 to {settings.num_train_timesteps}, not {num_inference_steps}.")
     scheduler = _SCHEDULERS[name]
-    levels = scheduler.levels(settings, num_inference_steps)
+    whole = scheduler.levels(settings, num_inference_steps)
+    levels = Levels(whole.timesteps[skip:], whole.alpha[skip:], whole.sigma[skip:])
     p, q = _PREDICTIONS[settings.prediction_type](levels.alpha[:-1], levels.sigma[:-1])
     rule = scheduler.rule(levels)
     return Schedule(
@@ -130,7 +139,8 @@ def make_schedule(name: str, settings: SchedulerSettings, num_inference_steps: i
         alpha=levels.alpha,
         sigma=levels.sigma,
         coefficients=np.stack([p, q, rule.a, rule.b, rule.c, rule.n], axis=1),
-        init_noise_sigma=scheduler.init_noise_sigma(settings, levels),
+        init_noise_sigma=scheduler.init_noise_sigma(settings, whole),
+        skipped=skip,
     )
 
 

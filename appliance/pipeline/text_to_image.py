@@ -9,59 +9,76 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.engines import Engine, Network
+from appliance.engines.cpu import available_memory
 from appliance.engines.onnxruntime import OnnxRuntime
-from appliance.errors import BadBundle, EngineFault
+from appliance.errors import EngineFault
 from appliance.job import picture_seed
-from appliance.pipeline import preview, text_encoder, vae_decoder
+from appliance.picture import Picture
+from appliance.pipeline import preview, text_encoder, vae_decoder, vae_encoder
 from appliance.pipeline.caption import Caption, caption
-from appliance.pipeline.denoise import DenoiseState, Feeds, advance, begin, feeds
-from appliance.pipeline.manifest import Bundle, Component
-from appliance.pipeline.schedulers import make_schedule
-from appliance.pipeline.text_encoder import TextEncoder
+from appliance.pipeline.conditioning import Conditioning, condition
+from appliance.pipeline.denoise import DenoiseState, Feeds, Original, advance, begin, begin_from, feeds
+from appliance.pipeline.families import (
+    ENCODER_HIDDEN_STATES,
+    NOISE_PRED,
+    SAMPLE,
+    TIMESTEP,
+    TIMESTEP_COND,
+    UNET,
+    check_family,
+    wanted,
+)
+from appliance.pipeline.inpaint import latent_mask
+from appliance.pipeline.manifest import Bundle
+from appliance.pipeline.schedulers import make_schedule, steps_skipped
+from appliance.pipeline.text_encoder import Encoded, TextEncoder, TextNetwork
+from appliance.pipeline.tiles import side_within
 from appliance.pipeline.tokenizer import Tokenizer
 from appliance.pipeline.vae_decoder import VaeDecoder
+from appliance.pipeline.vae_encoder import VaeEncoder
 from appliance.request import GenerationRequest
-
-UNET = "unet"
-SAMPLE = "sample"
-TIMESTEP = "timestep"
-ENCODER_HIDDEN_STATES = "encoder_hidden_states"
-NOISE_PRED = "noise_pred"
-
-# component → (inputs, outputs) that the `sd` family needs
-FAMILY_SD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    text_encoder.NAME: ((text_encoder.INPUT_IDS,), (text_encoder.PROMPT_EMBEDS,)),
-    UNET: ((SAMPLE, TIMESTEP, ENCODER_HIDDEN_STATES), (NOISE_PRED,)),
-    vae_decoder.NAME: ((vae_decoder.LATENTS,), (vae_decoder.IMAGE,)),
-}
 
 
 class TextToImage:
     """A loaded bundle. Made by `TextToImage.load`; one thread uses it."""
 
-    def __init__(self, bundle: Bundle, engine_name: str, networks: Mapping[str, Network]) -> None:
+    def __init__(self, bundle: Bundle, engine_name: str, networks: Mapping[str, Network], decode_budget: int) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
         self.engine_name = engine_name
         self._networks = networks
         self._unet = manifest.components[UNET]
         self._tokenizer = Tokenizer(bundle)
-        self._text_encoder = TextEncoder(
-            self._tokenizer, networks[text_encoder.NAME], manifest.components[text_encoder.NAME]
-        )
+        self._text_encoder = TextEncoder(_text_networks(bundle, networks, self._tokenizer))
         self._vae_decoder = VaeDecoder(
-            networks[vae_decoder.NAME], manifest.components[vae_decoder.NAME], manifest.latents
+            networks[vae_decoder.NAME],
+            manifest.components[vae_decoder.NAME],
+            manifest.latents,
+            side_within(decode_budget, manifest.latents.scale),
+        )
+        self._vae_encoder = (
+            VaeEncoder(networks[vae_encoder.NAME], manifest.components[vae_encoder.NAME], manifest.latents)
+            if vae_encoder.NAME in networks
+            else None
         )
 
     @classmethod
-    def load(cls, bundle: Bundle, engine: Engine | None = None, threads: int | None = None) -> TextToImage:
+    def load(
+        cls,
+        bundle: Bundle,
+        engine: Engine | None = None,
+        threads: int | None = None,
+        decode_budget: int | None = None,
+    ) -> TextToImage:
         """Load every network of the bundle on `engine` (ONNX Runtime when None). Raises `BadBundle`.
 
-        `threads` is for the default engine: None takes every core.
+        `threads` is for the default engine: None takes every core. `decode_budget` is how many bytes of activations
+        decoding may take, beyond which it goes tile by tile: None is half of the memory that is free now.
         """
         check_family(bundle)
         engine = engine or OnnxRuntime(threads)
-        return cls(bundle, engine.name, {name: engine.load(bundle, name) for name in FAMILY_SD})
+        networks = _load_all(bundle, engine)
+        return cls(bundle, engine.name, networks, decode_budget or available_memory() // 2)
 
     def start(self, request: GenerationRequest, index: int = 0) -> DenoiseState:
         """Picture `index` of the request, before its first step. The request's seed must be set."""
@@ -69,14 +86,18 @@ class TextToImage:
             raise ValueError("the request's seed must be fixed before it is drawn")
         manifest = self.bundle.manifest
         scale = manifest.latents.scale
-        return begin(
-            schedule=make_schedule(request.scheduler, manifest.scheduler, request.steps),
-            prompt_embeds=self._embeds(request),
+        skip = 0 if request.strength is None else steps_skipped(request.steps, request.strength)
+        conditioning = self._conditioning(request)
+        state = begin(
+            schedule=make_schedule(request.scheduler, manifest.scheduler, request.steps, skip),
+            prompt_embeds=conditioning.prompt_embeds,
+            added=conditioning.added,
             guidance_scale=request.guidance,
             seed=picture_seed(request.seed, index),
             shape=(manifest.latents.channels, request.height // scale, request.width // scale),
             label=f"{manifest.title} {request.to_json()}",
         )
+        return state if request.image is None else begin_from(state, self._original(request.image, request.mask))
 
     def truncated(self, request: GenerationRequest) -> str | None:
         """The end of the prompt that the tokenizer must cut off, or None; a locale's template takes room too."""
@@ -88,13 +109,13 @@ class TextToImage:
 
         Raises `EngineFault` when the engine cannot.
         """
-        outputs = self._networks[UNET].run(
-            {
-                SAMPLE: self._joined(SAMPLE, [item.sample for item in batch]),
-                TIMESTEP: self._joined(TIMESTEP, [item.timestep for item in batch]),
-                ENCODER_HIDDEN_STATES: self._joined(ENCODER_HIDDEN_STATES, [item.prompt_embeds for item in batch]),
-            }
-        )
+        parts = {
+            SAMPLE: [item.sample for item in batch],
+            TIMESTEP: [item.timestep for item in batch],
+            ENCODER_HIDDEN_STATES: [item.prompt_embeds for item in batch],
+            **{name: [item.added[name] for item in batch] for name in batch[0].added},
+        }
+        outputs = self._networks[UNET].run({name: self._joined(name, rows) for name, rows in parts.items()})
         noise_pred = outputs[NOISE_PRED].astype(np.float32, copy=False)
         ends = list(accumulate(len(item.sample) for item in batch))
         if len(noise_pred) != ends[-1]:
@@ -121,13 +142,27 @@ class TextToImage:
         for network in self._networks.values():
             network.close()
 
-    def _embeds(self, request: GenerationRequest) -> NDArray[np.float32]:
-        """(1, length, width), or with guidance (2, length, width), the negative prompt first."""
-        text = self._text_encoder.encode(self._caption(request.prompt, request).text)
-        if request.guidance <= 1.0:
-            return text
-        negative = self._text_encoder.encode(self._caption(request.negative_prompt, request).text)
-        return np.concatenate([negative, text])
+    def _original(self, image: Picture, mask: Picture | None) -> Original:
+        if self._vae_encoder is None:
+            raise ValueError("the offer of a bundle without a vae_encoder takes no picture to start from")
+        chosen = None if mask is None else latent_mask(mask, self.bundle.manifest.latents.scale)
+        return Original(self._vae_encoder.encode(image), chosen)
+
+    def _conditioning(self, request: GenerationRequest) -> Conditioning:
+        """One row, or with guidance two, the negative prompt first; an embedded guidance needs no second row."""
+        rows = [self._encoded(request.prompt, request)]
+        told = any(tensor.name == TIMESTEP_COND for tensor in self._unet.inputs)
+        if request.guidance > 1.0 and not told:
+            rows.insert(0, self._negative(request, rows[0]))
+        return condition(rows, (request.width, request.height), request.guidance, self._unet)
+
+    def _negative(self, request: GenerationRequest, prompt: Encoded) -> Encoded:
+        if not request.negative_prompt and self.bundle.manifest.force_zeros_for_empty_prompt:
+            return prompt.zeros()
+        return self._encoded(request.negative_prompt, request)
+
+    def _encoded(self, words: str, request: GenerationRequest) -> Encoded:
+        return self._text_encoder.encode(self._caption(words, request).text)
 
     def _caption(self, words: str, request: GenerationRequest) -> Caption:
         return caption(words, request.locale, self.bundle.manifest)
@@ -138,21 +173,24 @@ class TextToImage:
         return rows.astype(self._unet.input(name).dtype, copy=False)
 
 
-def check_family(bundle: Bundle) -> None:
-    """Hold the manifest to what this pipeline feeds and reads. Raises `BadBundle`."""
+def _load_all(bundle: Bundle, engine: Engine) -> dict[str, Network]:
+    """Every network, or none: what was loaded before one that cannot be gives its memory back."""
+    networks: dict[str, Network] = {}
+    try:
+        for name in wanted(bundle):
+            networks[name] = engine.load(bundle, name)
+    except BaseException:
+        for network in networks.values():
+            network.close()
+        raise
+    return networks
+
+
+def _text_networks(bundle: Bundle, networks: Mapping[str, Network], first: Tokenizer) -> list[TextNetwork]:
+    """The family's text networks, each with the tokenizer that it was trained with."""
     components = bundle.manifest.components
-    for name, (inputs, outputs) in FAMILY_SD.items():
-        if name not in components:
-            raise BadBundle(f"{bundle.folder.name} has no {name}: export the bundle again.")
-        _check_names(bundle, name, inputs, components[name])
-        if set(outputs) - {tensor.name for tensor in components[name].outputs}:
-            raise BadBundle(f"{bundle.folder.name}: {name} must give {', '.join(outputs)}: export the bundle again.")
-
-
-def _check_names(bundle: Bundle, name: str, inputs: tuple[str, ...], component: Component) -> None:
-    foreign = set(inputs) ^ {tensor.name for tensor in component.inputs}
-    if foreign:
-        raise BadBundle(
-            f"{bundle.folder.name}: {name} must take {', '.join(inputs)} and nothing else "
-            f"(see {', '.join(sorted(foreign))}): export the bundle again."
-        )
+    found = [TextNetwork(first, networks[text_encoder.NAME], components[text_encoder.NAME])]
+    if text_encoder.SECOND in networks:
+        second = Tokenizer(bundle, bundle.manifest.tokenizer_2)
+        found.append(TextNetwork(second, networks[text_encoder.SECOND], components[text_encoder.SECOND]))
+    return found

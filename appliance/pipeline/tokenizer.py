@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as Vocabulary
 
 from appliance.errors import BadBundle
 from appliance.pipeline.manifest import Bundle
+from appliance.pipeline.manifest import Tokenizer as Settings
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Tokens:
 
 
 class Tokenizer:
-    """The bundle's tokenizer. Raises `BadBundle` when its file cannot be read."""
+    """The bundle's tokenizer, or another of its own by `settings`. Raises `BadBundle` when its file cannot be read."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._settings = bundle.manifest.tokenizer
+    def __init__(self, bundle: Bundle, settings: Settings | None = None) -> None:
+        self._settings = settings or bundle.manifest.tokenizer
         path = bundle.path(self._settings.file)
         try:
             self._vocabulary = Vocabulary.from_file(str(path))

@@ -7,6 +7,7 @@
     images   gallery, files, feedback                   health   healthz, readyz, metrics
     page     the page, its files, openapi.json          server   gunicorn around it all
     limits   the web's own figures                      connection   no client holds the others up
+    ready    a health check's question, from outside
 
 `create_app` is imported when it is first used: gunicorn's main process does not need it, and stays small.
 """

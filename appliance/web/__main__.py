@@ -10,12 +10,16 @@ import dataclasses
 import json
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
-from appliance import config
+from appliance import config, module
 from appliance.errors import EnsuenoError
+from appliance.network.addresses import for_others
 from appliance.options import serve_options
-from appliance.web.server import Plan, open_parts
+from appliance.people.access import Access, Door, Role
+from appliance.people.invitation import invitation
+from appliance.web.server import Plan, open_parts, plan_of
 
 
 def main() -> NoReturn:
@@ -23,27 +27,27 @@ def main() -> NoReturn:
     try:
         plan = made(sys.argv[1:])
         open_parts(plan)
+        _open_door(plan)
     except EnsuenoError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)
     text = json.dumps(dataclasses.asdict(plan))
-    os.execv(sys.executable, [sys.executable, "-m", "appliance.web.process", text])  # noqa: S606
+    os.execv(sys.executable, module.command("appliance.web.process", [text]))  # noqa: S606
 
 
 def made(arguments: list[str]) -> Plan:
     """Command line, environment and file → a plan."""
     options, file = serve_options("python -m appliance.web", arguments)
-    settings = config.load(options, file)
-    return Plan(
-        host=settings.host,
-        port=settings.port,
-        data_dir=str(settings.data_dir.resolve()),
-        journal=str(settings.journal_path.resolve()),
-        images=str(settings.images_dir.resolve()),
-        bundle=str(settings.bundle.resolve()),
-        queue_limit=settings.queue_limit,
-        reserve_mib=settings.reserve_mib,
-    )
+    return plan_of(config.load(options, file))
+
+
+def _open_door(plan: Plan) -> None:
+    """Say where the box is found, and as long as nobody owns it, by which PIN somebody may."""
+    access = Access(Path(plan.access))
+    found = for_others(plan.host, plan.port, plan.name, plan.scheme)
+    access.set_door(Door(address=found[0], fingerprint=plan.fingerprint) if found else None)
+    if found and not access.owned:
+        print(invitation(access, Role.OWNER, with_code=sys.stdout.isatty()), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ from typing import Any
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
-from appliance.errors import BadInput
+from appliance.errors import BadInput, TooLarge
+from appliance.web.limits import MAX_BODY
+
+_MARKS = 1000
 
 
 def read_json() -> dict[str, Any]:
@@ -18,6 +21,8 @@ def read_json() -> dict[str, Any]:
     data = request.get_data(cache=False)
     if request.content_length is None and len(data) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge  # chunked: werkzeug stops at the limit and says nothing
+    if len(data) > MAX_BODY and sum(data.count(mark) for mark in b",[{") > _MARKS:
+        raise TooLarge(f"Only with a picture may a request be larger than {MAX_BODY >> 10} KiB: send less.")
     try:
         value = json.loads(
             data.decode("utf-8"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Mapping
 from typing import Any
+
+_ESTABLISHED = 1  # of the kernel's TCP states
 
 
 def gone(environ: Mapping[str, Any]) -> bool:
@@ -14,9 +15,7 @@ def gone(environ: Mapping[str, Any]) -> bool:
     if not isinstance(sock, socket.socket):
         return False
     try:
-        readable = select.select([sock], [], [], 0)[0]
-        return bool(readable) and sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except (OSError, ValueError):
+        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    except OSError:
         return True
+    return state != _ESTABLISHED  # it has said goodbye, under TLS too

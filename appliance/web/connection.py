@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -16,15 +17,13 @@ WRITING = 60.0  # seconds for one write: a stream may last, its reader must read
 PARTING = 2.0  # seconds for a client to read the last of an answer and close
 
 
-class Connection(socket.socket):
-    """Takes over an accepted socket. Whoever is too slow counts as gone (`ConnectionResetError`).
+class _Hurried(socket.socket):
+    """Whoever is too slow counts as gone (`ConnectionResetError`).
 
     All that is read must arrive before `deadline` (monotonic seconds), however small its pieces.
     """
 
-    def __init__(self, accepted: socket.socket) -> None:
-        super().__init__(fileno=accepted.detach())
-        self.deadline = 0.0
+    deadline = 0.0
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         if flags:  # somebody peeks
@@ -60,6 +59,38 @@ class Connection(socket.socket):
             raise ConnectionResetError(errno.ECONNRESET, "too slow") from None
         finally:
             self.settimeout(None)
+
+
+class Connection(_Hurried):
+    """Takes over an accepted socket."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        super().__init__(fileno=accepted.detach())
+
+
+class TlsConnection(_Hurried, ssl.SSLSocket):  # type: ignore[misc]  # arguments differ in name alone
+    """The same over TLS: made of a `Connection` by its context, so it begins with a patience of its own."""
+
+    patience = 10.0  # seconds for the handshake and the first request
+
+    def do_handshake(self, block: bool = False) -> None:
+        self.deadline = time.monotonic() + self.patience
+        with self._within(self.patience):
+            super().do_handshake(block)
+
+    def part(self) -> None:
+        with contextlib.suppress(OSError, ValueError), self._within(PARTING):
+            self.unwrap()  # says goodbye, so that nobody takes the end for a cut
+        super().part()
+
+
+def tls(cert: str, key: str, patience: float) -> ssl.SSLContext:
+    """What a server shows, and how its connections are made."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key)
+    context.sslsocket_class = type("Patient", (TlsConnection,), {"patience": patience})
+    return context
 
 
 class Shares:

@@ -20,6 +20,7 @@ class Entry:
     summary: str
     answers: Mapping[int, Answer]
     body: type[BaseModel] | str | None = None
+    form: str | None = None
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     errors: Sequence[int] = ()
 
@@ -28,17 +29,18 @@ def documented(
     answers: Mapping[int, Answer],
     *,
     body: type[BaseModel] | str | None = None,
+    form: str | None = None,
     query: Mapping[str, Mapping[str, Any]] | None = None,
     errors: Sequence[int] = (),
 ) -> Callable[[View], View]:
     """Attach the entry to a view: its docstring's first paragraph says what it does.
 
-    `body` is a model or the name of one of `openapi.py`'s schemas.
+    `body` is a model or the name of one of `openapi.py`'s schemas; `form` another, of the same as multipart/form-data.
     """
 
     def attach(view: View) -> View:
         summary = " ".join((view.__doc__ or "").split("\n\n")[0].split())
-        setattr(view, _ATTRIBUTE, Entry(summary, answers, body, query or {}, errors))
+        setattr(view, _ATTRIBUTE, Entry(summary, answers, body, form, query or {}, errors))
         return view
 
     return attach

@@ -17,6 +17,7 @@ from appliance.web.documented import documented
 from appliance.web.models import Moment
 from appliance.web.services import Services, services
 from appliance.web.switchboard import Subscription
+from appliance.web.visitors import visitor
 
 blueprint = Blueprint("events", __name__)
 
@@ -29,7 +30,7 @@ HEARTBEAT = ": still here\n\n"
 def progress(job_id: str) -> Response:
     """How the job stands this instant."""
     box = services()
-    return as_json(box.moment(box.journal.job(job_id)))
+    return as_json(box.moment(box.journal.job(job_id, visitor().sees)))
 
 
 @blueprint.get("/v1/jobs/<job_id>/events")
@@ -40,7 +41,7 @@ def stream(job_id: str) -> Response:
     Each stream holds a thread, so there is a bound on them; the seat is given back when it closes.
     """
     box = services()
-    box.journal.job(job_id)
+    box.journal.job(job_id, visitor().sees)
     if request.method == "HEAD":  # its answer is never closed, so it must hold nothing
         return Response(mimetype="text/event-stream")
     with contextlib.ExitStack() as held:

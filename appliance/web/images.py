@@ -15,6 +15,7 @@ from appliance.web.body import read_json
 from appliance.web.documented import documented
 from appliance.web.models import FeedbackBody, ImageList
 from appliance.web.services import services
+from appliance.web.visitors import visitor
 
 blueprint = Blueprint("images", __name__)
 
@@ -36,7 +37,7 @@ def gallery() -> Response:
     limit = request.args.get("limit", "50")
     if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MOST:
         raise BadInput(f"limit must be a whole number from 1 to {MOST}.")
-    pictures = services().journal.images(int(limit), request.args.get("before"))
+    pictures = services().journal.gallery.images(int(limit), request.args.get("before"), visitor().sees)
     return as_json(ImageList(images=pictures))
 
 
@@ -44,19 +45,19 @@ def gallery() -> Response:
 @documented({200: Image}, errors=(404,))
 def entry(image_id: str) -> Response:
     """One picture's entry."""
-    return as_json(services().journal.image(image_id))
+    return as_json(services().journal.gallery.image(image_id, visitor().sees))
 
 
 @blueprint.get("/v1/images/<string(length=26):image_id>.png")
 @documented(
-    {200: "image/png"},
+    {200: "image/png", 206: "image/png", 304: "image/png"},
     query={"download": {"type": "string", "enum": ["1"], "description": "Save, not show."}},
-    errors=(404,),
+    errors=(404, 416),
 )
 def file(image_id: str) -> Response:
     """The file; it never changes."""
     box = services()
-    picture = box.journal.image(image_id)
+    picture = box.journal.gallery.image(image_id, visitor().sees)
     path = box.store.path(image_id)
     response = send_file(path, mimetype="image/png", conditional=True, etag=image_id)
     response.headers["Cache-Control"] = _FOREVER
@@ -73,7 +74,7 @@ def feedback(image_id: str) -> Response:
         thumb = FeedbackBody.model_validate(read_json()).feedback
     except ValidationError:
         raise BadInput('Send {"feedback": "up"}, "down" or null.') from None
-    return as_json(services().journal.feedback(image_id, thumb))
+    return as_json(services().journal.gallery.feedback(image_id, thumb, visitor().sees))
 
 
 def file_name(picture: Image) -> str:

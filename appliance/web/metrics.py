@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from appliance.device.measures import Measure, facts, measures
+from appliance.figures import BOUNDS, Figures
 from appliance.progress import Pulse, boottime, engine_alive
 from appliance.web.services import Services
 
@@ -32,17 +39,51 @@ class BoxCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily("appliance_jobs", "Jobs in the journal.", labels=["state"])
+        ended = CounterMetricFamily("appliance_jobs", "Jobs in the journal that have their end.", labels=["state"])
         for state, count in self._box.journal.counts().items():
             jobs.add_metric([state.value], count)
+            if state.ended:
+                ended.add_metric([state.value], count)
         yield jobs
+        yield ended
         yield from _engine(self._box.board.pulse())
+        yield from _stages(self._box.board.figures())
         seats = self._box.seats
         yield _gauge("appliance_watchers", "Streams and waits held now.", seats.taken)
         yield _gauge("appliance_watchers_limit", "How many may be held.", seats.total)
-        disk = self._box.limits.disk
-        if disk is not None:
-            free = shutil.disk_usage(disk).free
-            yield _gauge("appliance_disk_free_bytes", "Room left for pictures.", free)
+        health = self._box.health()
+        yield from _families(measures(health))
+        device = InfoMetricFamily("appliance_device", "The box.")
+        device.add_metric([], facts(health))
+        yield device
+
+
+def _families(found: Iterable[Measure]) -> Iterator[Metric]:
+    """Measures of one name under one another, as Prometheus wants them."""
+    families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
+    for measure in found:
+        if measure.name not in families:
+            kind = CounterMetricFamily if measure.counter else GaugeMetricFamily
+            families[measure.name] = kind(measure.name, measure.help, labels=list(measure.labels))
+        families[measure.name].add_metric(list(measure.labels.values()), measure.value)
+    yield from families.values()
+
+
+def _stages(figures: Figures | None) -> Iterator[Metric]:
+    if figures is None:
+        return
+    text = "Seconds of each stage; unet is one call for a whole batch."
+    stages = HistogramMetricFamily("appliance_stage_seconds", text, labels=["stage", "engine"])
+    for name, histogram in figures.stages.items():
+        upto = [sum(histogram.counts[: index + 1]) for index in range(len(histogram.counts))]
+        bounds = [*(str(bound) for bound in BOUNDS), "+Inf"]
+        stages.add_metric([name, figures.engine], list(zip(bounds, upto, strict=True)), histogram.total)
+    yield stages
+    yield CounterMetricFamily("appliance_parked_seconds", "Too hot to go on.", value=figures.parked_seconds)
+    if figures.joules is not None:
+        yield CounterMetricFamily("appliance_work_joules", "Drawn by the board while it worked.", value=figures.joules)
+    if figures.joules_per_picture is not None:
+        yield _gauge("appliance_joules_per_picture", "Of late.", figures.joules_per_picture)
 
 
 def _engine(pulse: Pulse | None) -> Iterator[Metric]:

@@ -36,6 +36,7 @@ def offer() -> Response:
             schedulers=list(limits.schedulers),
             max_count=limits.max_count,
             max_prompt=MAX_PROMPT,
+            pictures=limits.pictures,
             locales=manifest.locales,
             locale=_visitors(manifest),
             examples=_examples(manifest),

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 from appliance.errors import BadInput, Conflict, EngineFault, Unavailable
 from appliance.ids import new_id
 from appliance.job import Job, JobState
+from appliance.picture import shows_through
 from appliance.request import GenerationRequest
 from appliance.web import client
 from appliance.web.answers import as_json
@@ -22,6 +23,8 @@ from appliance.web.models import OpenAIImage, OpenAIImages, OpenAIModel, OpenAIM
 from appliance.web.problems import answer
 from appliance.web.services import Services, services
 from appliance.web.switchboard import Subscription
+from appliance.web.visitors import visitor
+from appliance.web.wish import wish
 
 blueprint = Blueprint("openai", __name__)
 
@@ -49,10 +52,35 @@ def models() -> Response:
 def generations() -> Response:
     """OpenAI's image generation: answers when the pictures are drawn. Any model name is taken."""
     box = services()
-    asked = understand(read_json(), box)
+    return draw(understand(read_json(), box), box)
+
+
+@blueprint.post("/v1/images/edits")
+@documented(
+    {200: OpenAIImages}, body="OpenAIEdit", form="OpenAIEditForm",
+    errors=(400, 403, 404, 409, 413, 415, 429, 500, 503, 507),
+)  # fmt: skip
+def edits() -> Response:
+    """OpenAI's image edit: the picture drawn again by the words, or only where the mask is transparent.
+
+    Without a mask the picture's own transparent parts are it.
+    """
+    box = services()
+    with wish(box) as fields:
+        if "image" not in fields:
+            raise BadInput("image is missing: send the picture to edit.")
+        if "mask" not in fields and shows_through(fields["image"]):
+            fields["mask"] = fields["image"]
+        fields.pop("input_fidelity", None)
+        asked = understand(fields, box)
+    return draw(asked, box)
+
+
+def draw(asked: Asked, box: Services) -> Response:
+    """Put it in the queue, wait for its end, and answer as OpenAI would."""
     job_id = new_id()
     with box.seats.seat(), box.switchboard.subscribe(job_id) as subscription:
-        box.journal.submit(asked.request, job_id=job_id, origin="openai")
+        box.journal.submit(asked.request, job_id=job_id, origin="openai", asker=visitor().key)
         box.ring(job_id)
         job, given_up = wait(box, subscription, lambda: client.gone(request.environ))
     if job.state is not JobState.FINISHED:

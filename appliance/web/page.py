@@ -15,6 +15,7 @@ from appliance.request import MAX_PROMPT
 from appliance.web.documented import documented
 from appliance.web.openapi import document
 from appliance.web.services import services
+from appliance.web.visitors import visitor
 
 blueprint = Blueprint("page", __name__)
 
@@ -46,11 +47,13 @@ def page() -> Response:
 
     In the visitor's language, as far as the box knows it.
     """
-    language = page_language()
-    html = render_template("page.html", language=language, words=words(language), max_prompt=MAX_PROMPT)
+    language, stranger = page_language(), visitor().role is None
+    html = render_template(
+        "page.html", language=language, words=words(language), max_prompt=MAX_PROMPT, stranger=stranger
+    )
     response = Response(html, content_type="text/html; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
-    response.headers["Vary"] = "Accept-Language"
+    response.headers["Vary"] = "Accept-Language, Cookie"
     return response
 
 
@@ -60,7 +63,7 @@ def page_language() -> str:
 
 
 @blueprint.get("/static/<name>")
-@documented({200: "application/octet-stream"}, errors=(404,))
+@documented({200: "*/*"}, errors=(404,))
 def static(name: str) -> Response:
     """A file of the page."""
     asset = assets().get(name)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from appliance.errors import EnsuenoError
-from appliance.web.limits import MAX_BODY
+from appliance.web.limits import max_body
 from appliance.web.models import OpenAIError, OpenAIProblem, Problem
 
 log = logging.getLogger(__name__)
 
-OPENAI_ROUTES = frozenset({"/v1/images/generations", "/v1/models"})
+OPENAI_ROUTES = frozenset({"/v1/images/generations", "/v1/images/edits", "/v1/models"})
 RETRY_AFTER = {429: "5", 503: "5", 507: "60"}
-_TITLES = {403: "Refused", 404: "Not found", 405: "Method not allowed", 413: "Too large",
-           415: "Not json"}  # fmt: skip
+_TITLES = { 404: "Not found", 405: "Method not allowed", 413: "Too large",
+           415: "Not json", 421: "Not this box"}  # fmt: skip
 _SENTENCES = {
     404: "There is nothing at this address: /openapi.json lists what there is.",
-    413: f"The request is larger than {MAX_BODY >> 10} KiB: send a shorter one.",
     415: "Send json, with the header Content-Type: application/json.",
 }
 
@@ -42,6 +42,8 @@ def answer(status: int, title: str, detail: str) -> Response:
     response.headers["Cache-Control"] = "no-store"
     if status in RETRY_AFTER:
         response.headers["Retry-After"] = RETRY_AFTER[status]
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
@@ -49,17 +51,20 @@ def _envelope(status: int, detail: str) -> str:
     kind = {429: "rate_limit_error"}.get(status)
     if kind is None:
         kind = "invalid_request_error" if status < 500 else "server_error"
-    code = {404: "not_found", 409: "cancelled", 429: "queue_full", 507: "no_room"}.get(status)
+    code = {401: "invalid_api_key", 404: "not_found", 409: "cancelled", 429: "queue_full", 507: "no_room"}.get(status)
     return OpenAIProblem(error=OpenAIError(message=detail, type=kind, code=code)).model_dump_json()
 
 
 def _known(error: EnsuenoError) -> Response:
-    return answer(error.status, error.title, printable(str(error)))
+    response = answer(error.status, error.title, printable(str(error)))
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return response
 
 
 def _http(error: HTTPException) -> Response:
     status = error.code or 500
-    detail = _SENTENCES.get(status) or error.description or "The request was refused."
+    detail = _too_large() if status == 413 else _SENTENCES.get(status) or error.description or "It was refused."
     headers: dict[str, str] = {}
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
@@ -70,6 +75,10 @@ def _http(error: HTTPException) -> Response:
     response = answer(status, _TITLES.get(status, error.name), printable(detail))
     response.headers.update(headers)
     return response
+
+
+def _too_large() -> str:
+    return f"The request is larger than {max_body(request.path) >> 10} KiB: send a smaller one."
 
 
 def _unknown(error: Exception) -> Response:

@@ -10,10 +10,11 @@ from appliance.errors import Unavailable
 
 
 class Seats:
-    """`total` places; `take` one, `give_back` it once."""
+    """`total` places; `take` one, `give_back` it once. `refusal` is said to whoever finds none."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, refusal: str) -> None:
         self.total = total
+        self._refusal = refusal
         self._taken = 0
         self._lock = threading.Lock()
 
@@ -25,10 +26,7 @@ class Seats:
         """Raises `Unavailable` when none is free."""
         with self._lock:
             if self._taken >= self.total:
-                raise Unavailable(
-                    f"{self.total} others are watching already: "
-                    "ask again in a moment, or read /v1/jobs/<id>/progress instead."
-                )
+                raise Unavailable(self._refusal)
             self._taken += 1
 
     def give_back(self) -> None:

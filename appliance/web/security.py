@@ -1,11 +1,8 @@
-"""Headers on every answer, and the refusal of what other web sites send in a visitor's name."""
+"""Headers on every answer: what a browser may do with it."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from flask import Flask, Response, request
-from werkzeug.exceptions import Forbidden
+from flask import Flask, Response
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -19,34 +16,11 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def init_app(app: Flask) -> None:
-    """Guard every route of the app."""
-    app.before_request(_refuse_other_sites)
+    """Add them to every answer of the app."""
     app.after_request(_add_headers)
-
-
-def _refuse_other_sites() -> None:
-    if request.method in _HARMLESS:
-        return
-    origin = request.headers.get("Origin")
-    if origin is not None and not _same(origin, request.host):
-        raise Forbidden("Another web site sent this: use the box's own page or a program.")
-    if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-        raise Forbidden("Another web site sent this: use the box's own page or a program.")
-
-
-def _same(origin: str, host: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    if parts.scheme not in ("http", "https"):
-        return False
-    default = ":443" if parts.scheme == "https" else ":80"
-    return parts.netloc.lower().removesuffix(default) == host.lower().removesuffix(default)
 
 
 def _add_headers(response: Response) -> Response:

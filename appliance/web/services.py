@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import cast
 
 from flask import current_app
 
+from appliance.device.health import Health
 from appliance.images import ImageStore
 from appliance.job import Job
 from appliance.journal import Journal
+from appliance.keeping import Keeper
+from appliance.people.access import Access
 from appliance.pipeline.manifest import Manifest
 from appliance.progress import Board, engine_alive
 from appliance.request import Offer
 from appliance.web.limits import Limits
 from appliance.web.models import Moment
+from appliance.web.rates import Rates
 from appliance.web.seats import Seats
 from appliance.web.switchboard import Switchboard
 
@@ -28,12 +33,20 @@ class Services:
 
     journal: Journal
     store: ImageStore
+    keeper: Keeper
     board: Board
     manifest: Manifest
     offer: Offer
     limits: Limits
     switchboard: Switchboard
     seats: Seats
+    uploads: Seats
+    health: Callable[[], Health]
+    addresses: Callable[[], list[str]]
+    hosts: Container[str]  # names it goes by
+    access: Access | None  # None: whoever reaches it owns it
+    rates: Rates
+    fingerprint: str | None  # of the box's own certificate
 
     def ring(self, job_id: str) -> None:
         """Wake whoever waits for this job; what is accepted stays accepted when nobody can be woken."""

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from appliance import config
+from appliance import config, logs
 from appliance.errors import EnsuenoError
 from appliance.options import serve_options
 from appliance.worker.process import run
@@ -15,12 +15,15 @@ from appliance.worker.process import run
 def main(prog: str, arguments: list[str], live: Callable[[config.Settings], None] = run) -> int:
     """`live` until asked to stop; one sentence on standard error when that is impossible."""
     os.umask(0o077)
+    logs.begin("engine")
     try:
         options, file = serve_options(prog, arguments)
         live(config.load(options, file))
     except EnsuenoError as error:
         print(error, file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        return 0
     return 0
 
 

@@ -7,41 +7,31 @@ Everything happens between two steps: joining, cancelling, previewing, checkpoin
 from __future__ import annotations
 
 import base64
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from appliance import png
 from appliance.errors import BadInput, EngineFault, NoRoom, Unavailable
 from appliance.images import ImageStore
 from appliance.journal import Claimed, Journal
-from appliance.pipeline.denoise import DenoiseState, Feeds, advance, feeds
+from appliance.pipeline.denoise import DenoiseState, advance, feeds
+from appliance.pipeline.inpaint import keep_outside
+from appliance.pipeline.picture_check import PictureCheck, blurred
 from appliance.progress import Board, Progress
 from appliance.request import GenerationRequest, Offer
 from appliance.worker.batch import choose, rows
 from appliance.worker.checkpoint import Checkpoints
+from appliance.worker.measure import Measure, Measured, Pipeline
+
+log = logging.getLogger(__name__)
 
 PREVIEW_EVERY = 0.2  # seconds
 CHECKPOINT_EVERY = 5.0
 RETRY_EVERY = 2.0  # when the disk is full
 _SMOOTHING = 0.2
-
-
-class Pipeline(Protocol):
-    """What the driver needs of `TextToImage`."""
-
-    engine_name: str
-
-    def start(self, request: GenerationRequest, index: int = 0) -> DenoiseState: ...
-    def truncated(self, request: GenerationRequest) -> str | None: ...
-    def predict(self, batch: Sequence[Feeds]) -> list[NDArray[np.float32]]: ...
-    def preview(self, state: DenoiseState) -> NDArray[np.uint8]: ...
-    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]: ...
 
 
 @dataclass
@@ -53,6 +43,7 @@ class Picture:
     state: DenoiseState
     served: int = 0
     png: bytes | None = None
+    blurred: bool = False
     stored: bool = False
 
     @property
@@ -95,6 +86,8 @@ class Driver:
         offer: Offer,
         bundle: str,
         batch_limit: int,
+        measure: Measure | None = None,
+        check: PictureCheck | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
@@ -102,7 +95,9 @@ class Driver:
         self._store = store
         self._board = board
         self._checkpoints = checkpoints
-        self._pipeline = pipeline
+        self._measure = measure or Measure(pipeline.engine_name)
+        self._pipeline = Measured(pipeline, self._measure)
+        self._check = check
         self._offer = offer
         self._bundle = bundle
         self._limit = batch_limit
@@ -115,6 +110,7 @@ class Driver:
         self.seconds_per_picture: float | None = None
         self.flights: dict[str, Flight] = {}
         self.pictures = 0
+        self.proven_pixels = 0  # in flight together, of the largest job that finished
         self.note: str | None = None
 
     def turn(self) -> bool:
@@ -127,6 +123,7 @@ class Driver:
         with self._patience():
             self._drop_cancelled()
             self._admit()
+            self._journal.sweep_inputs()
 
     def work(self) -> bool:
         """Take a step, end the done. False when there was nothing to do."""
@@ -166,6 +163,7 @@ class Driver:
             return
         for job_id in self._journal.cancelled(self._session) & self.flights.keys():
             self._journal.stop(self._session, job_id)
+            log.info("cancelled", extra={"job": job_id})
             self._abandon(self.flights[job_id])
 
     def _admit(self) -> None:
@@ -178,17 +176,18 @@ class Driver:
     def _take(self, claimed: Claimed) -> None:
         """Build the request again from the journal's row: the doors are not trusted."""
         try:
-            request = GenerationRequest.from_json(claimed.request, self._offer)
+            request = GenerationRequest.from_json(claimed.request, self._offer, self._journal.input)
             flight = Flight(
                 claimed.id,
                 request,
                 claimed.alone,
                 [self._begin(request, index, image_id) for index, image_id in enumerate(claimed.images)],
             )
-        except BadInput as error:
+        except (BadInput, EngineFault) as error:
             self._failing[claimed.id] = str(error)
             return
         self.flights[claimed.id] = flight
+        log.info("begun", extra={"job": claimed.id, "pictures": len(flight.pictures), "steps": request.steps})
         self._show(flight)
         truncated = self._pipeline.truncated(request)
         if truncated is not None:
@@ -215,7 +214,7 @@ class Driver:
             picture.state = advance(picture.state, noise_pred)
         for picture in batch:
             picture.served = self._turns
-        self._measure(self._clock() - began)
+        self._pace(self._clock() - began)
         served = {picture.image_id for picture in batch}
         for flight in list(self.flights.values()):
             if any(picture.image_id in served for picture in flight.pictures):
@@ -239,12 +238,20 @@ class Driver:
             flight.kept = now
 
     def _draw(self, flight: Flight, picture: Picture) -> bytes:
-        pixels = self._pipeline.decode(picture.state.latents)
+        pixels = keep_outside(self._pipeline.decode(picture.state.latents), flight.request)
+        if self._check is not None:
+            with self._measure.stage("picture_check"):
+                picture.blurred = self._check.flags(pixels)
         return png.encode_with_request(
-            pixels, flight.request, picture.index, engine=self._pipeline.engine_name, bundle=self._bundle
+            blurred(pixels) if picture.blurred else pixels,
+            flight.request,
+            picture.index,
+            engine=self._pipeline.engine_name,
+            bundle=self._bundle,
+            blurred=picture.blurred,
         )
 
-    def _measure(self, seconds: float) -> None:
+    def _pace(self, seconds: float) -> None:
         self._busy += seconds
         self._seconds_per_turn = _smoothed(self._seconds_per_turn, seconds)
 
@@ -260,9 +267,15 @@ class Driver:
                 step=step,
                 steps=steps,
                 seconds_left=self._seconds_left(flight),
-                previews=[self._preview(picture) for picture in flight.pictures if picture.state.step > 0],
+                previews=self._previews(flight),
             ),
         )
+
+    def _previews(self, flight: Flight) -> list[str]:
+        """None where pictures are checked: that is done when they are whole, and until then nobody sees them."""
+        if self._check is not None:
+            return []
+        return [self._preview(picture) for picture in flight.pictures if picture.state.step > 0]
 
     def _preview(self, picture: Picture) -> str:
         return base64.b64encode(png.encode(self._pipeline.preview(picture.state))).decode()
@@ -287,17 +300,25 @@ class Driver:
         """Pictures on the disk, then the end committed, then everyone told. Raises `NoRoom`, `Unavailable`."""
         for picture in flight.pictures:
             if not picture.stored and picture.png is not None:
-                self._store.save(picture.image_id, picture.png)
+                with self._measure.stage("store"):
+                    self._store.save(picture.image_id, picture.png)
                 picture.stored = True
-        self._journal.finish(self._session, flight.job_id, engine=self._pipeline.engine_name)
+        found = [picture.image_id for picture in flight.pictures if picture.blurred]
+        self._journal.finish(self._session, flight.job_id, engine=self._pipeline.engine_name, blurred=found)
         self.note = None
         self.pictures += len(flight.pictures)
+        self._measure.finished(len(flight.pictures))
+        size = flight.request.width * flight.request.height * flight.request.count
+        self.proven_pixels = max(self.proven_pixels, size)
+        log.info("finished", extra={"job": flight.job_id, "engine": self._pipeline.engine_name,
+                                    "seconds": round(self._busy, 3)})  # fmt: skip
         self.seconds_per_picture = _smoothed(self.seconds_per_picture, self._busy / len(flight.pictures))
         self._busy = 0.0
         self._leave(flight)
 
     def _fail(self, job_id: str) -> None:
         self._journal.fail(self._session, job_id, self._failing[job_id])
+        log.warning("failed", extra={"job": job_id, "error": self._failing[job_id]})
         del self._failing[job_id]
         if job_id in self.flights:
             self._abandon(self.flights[job_id])

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from appliance.config import BUNDLED
 from appliance.errors import BadInput
 from appliance.pipeline.manifest import MANIFEST, Bundle
-from benchmarks import ours, peers, plain_onnxruntime
+from benchmarks import networks, ours, peers, plain_onnxruntime
 from benchmarks.__main__ import main
 from benchmarks.player import OPTIONS, OURS, PEERS, Peer, Player, unet_feeds, wish_for
-from tests.bundles import make_tiny_bundle
+from tests.tiny_bundles import make_tiny_bundle
 
 GATE = 1e-5
 
@@ -105,3 +105,25 @@ def test_what_cannot_be_compared_is_one_sentence(
 def test_the_command_line_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["peers", "--repeat", "0", "--bundle", "nowhere"]) == 2
     assert capsys.readouterr().err.startswith("nowhere holds no readable manifest.json")
+
+
+@pytest.mark.skipif(not (BUNDLED / MANIFEST).is_file(), reason="the bundled model is not here")
+def test_the_networks_alone_give_everyone_the_same_numbers() -> None:
+    told = networks.compare(BUNDLED, 1, 1, ["ensueno", "ensueno-openvino", "onnxruntime", "diffusers"])
+    assert told["refused"] == {}
+    for rows in told["networks"].values():
+        assert list(rows) == ["ensueno", "ensueno-openvino", "onnxruntime", "diffusers"]
+        reference = rows["onnxruntime"]["sum_of_squares"]
+        assert all(row["sum_of_squares"] == pytest.approx(reference, rel=1e-4) for row in rows.values())
+    assert told["machine"]["gemm_gflops"] > 0
+    assert "GEMM peak" in networks.as_text(told)
+
+
+def test_ours_on_another_engine_is_no_peer() -> None:
+    table = peers._table({OURS: [1.0], "ensueno-openvino": [0.5], "onnxruntime": [1.0]})
+    assert table["against_fastest"]["peer"] == "onnxruntime"
+
+
+def test_an_unknown_player_is_one_sentence() -> None:
+    with pytest.raises(BadInput, match="There is no player coreml"):
+        networks.compare(BUNDLED, 1, 1, ["coreml"])

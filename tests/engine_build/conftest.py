@@ -24,12 +24,6 @@ def flow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return make_flow_folder(tmp_path_factory.mktemp("flow") / "tiny flow")
 
 
-@pytest.fixture(scope="session")
-def epsilon_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with quiet():
-        return make_epsilon_folder(tmp_path_factory.mktemp("epsilon") / "tiny epsilon")
-
-
 @pytest.fixture
 def copy_of_flow(flow_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(flow_folder, tmp_path / "folder"))
@@ -56,7 +50,7 @@ def quiet() -> Iterator[None]:
 
 
 def make_flow_folder(folder: Path) -> Path:
-    """AutoencoderTiny (8 x down, 4 channels), two UNet levels, flow matching, a card."""
+    """AutoencoderTiny (8 x down, 4 channels), two UNet levels without a middle, flow matching, a card."""
     import torch
 
     diffusers = library()
@@ -69,7 +63,7 @@ def make_flow_folder(folder: Path) -> Path:
         num_encoder_blocks=(1, 1, 1, 1),
         num_decoder_blocks=(1, 1, 1, 1),
     )
-    _save(folder, vae, diffusers.FlowMatchEulerDiscreteScheduler(shift=2.0), channels=(16, 32))
+    _save(folder, vae, diffusers.FlowMatchEulerDiscreteScheduler(shift=2.0))
     card = {
         "name": "tiny-flow",
         "version": "3",
@@ -85,41 +79,18 @@ def make_flow_folder(folder: Path) -> Path:
     return folder
 
 
-def make_epsilon_folder(folder: Path) -> Path:
-    """AutoencoderKL (2 x down), one UNet level, epsilon prediction, no card, CLIP's two tokenizer files."""
-    import torch
-
-    diffusers = library()
-
-    torch.manual_seed(1)
-    vae = diffusers.AutoencoderKL(
-        latent_channels=4,
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        norm_num_groups=4,
-        sample_size=32,
-    )
-    scheduler = diffusers.PNDMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, skip_prk_steps=True
-    )
-    _save(folder, vae, scheduler, channels=(16,))
-    _as_clip_files(folder / "tokenizer")
-    return folder
-
-
-def _save(folder: Path, vae: Any, scheduler: Any, channels: tuple[int, ...]) -> None:
+def _save(folder: Path, vae: Any, scheduler: Any) -> None:
     """Write the folder as save_pretrained does."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    diffusers, lower = library(), len(channels) - 1
+    diffusers = library()
     unet = diffusers.UNet2DConditionModel(
         sample_size=8,
         layers_per_block=1,
-        block_out_channels=channels,
-        down_block_types=("CrossAttnDownBlock2D",) + ("DownBlock2D",) * lower,
-        up_block_types=("UpBlock2D",) * lower + ("CrossAttnUpBlock2D",),
-        mid_block_type="UNetMidBlock2DCrossAttn",
+        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        mid_block_type=None,
         cross_attention_dim=24,
         attention_head_dim=4,
         norm_num_groups=4,
@@ -138,7 +109,7 @@ def _save(folder: Path, vae: Any, scheduler: Any, channels: tuple[int, ...]) -> 
         )
     )
     for model in (unet, vae, text):
-        _unequal(model)
+        unequal(model)
     for name, part in {"unet": unet, "vae": vae, "text_encoder": text, "scheduler": scheduler}.items():
         part.save_pretrained(str(folder / name))
     _save_tokenizer(folder / "tokenizer")
@@ -158,7 +129,7 @@ def _save(folder: Path, vae: Any, scheduler: Any, channels: tuple[int, ...]) -> 
     (folder / "model_index.json").write_text(json.dumps(index))
 
 
-def _unequal(model: Any) -> None:
+def unequal(model: Any) -> None:
     """Fresh biases are all zero and norms all one; trained ones are not."""
     import torch
 
@@ -191,13 +162,3 @@ def _save_tokenizer(folder: Path) -> None:
         "pad_token": "<|endoftext|>",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-
-
-def _as_clip_files(folder: Path) -> None:
-    """Byte pairs as older folders carry them: vocab.json and merges.txt."""
-    (folder / "tokenizer.json").unlink()
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters), "do", "dog</w>"]
-    names = [*pieces, "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({name: index for index, name in enumerate(names)}))
-    (folder / "merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\n")

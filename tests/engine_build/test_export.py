@@ -16,18 +16,24 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from appliance.engines.onnxruntime import OnnxRuntime
+from appliance.engines.openvino import OpenVino
 from appliance.errors import BadBundle
 from appliance.pipeline.manifest import Bundle
 from appliance.pipeline.text_to_image import TextToImage
+from appliance.plans.blueprint import sources
 from appliance.request import GenerationRequest
-from engine_build import onnx_export, parity
+from engine_build import builder, onnx_export, parity
 from engine_build.__main__ import main
-from engine_build.components import Axis, Network, declared
+from engine_build.build_progress import BuildProgress
+from engine_build.components import Axis, Network
+from engine_build.families import declared
 from engine_build.source import Source
+from engine_build.targets import tensorrt_rtx
 from engine_build.tensor_file import read_header
+from tests.engine_build.exported import needs_rtx
 
 pytestmark = pytest.mark.timeout(900)  # an export is half a minute of work, longer beside a training run
-NETWORKS = ("text_encoder", "unet", "vae_decoder")
+NETWORKS = ("text_encoder", "unet", "vae_decoder", "vae_encoder")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -79,6 +85,8 @@ def test_the_manifest_says_what_the_folder_and_its_card_say(bundle: Path) -> Non
     assert (manifest.scheduler.prediction_type, manifest.scheduler.shift) == ("flow", 2.0)
     assert manifest.components["unet"].inputs[0].shape == ["batch", 4, "2*h", "2*w"]
     assert manifest.components["vae_decoder"].outputs[0].shape == ["batch", 3, "8*h", "8*w"]
+    assert manifest.components["vae_encoder"].inputs[0].shape == ["batch", 3, "8*h", "8*w"]
+    assert manifest.components["vae_encoder"].outputs[0].shape == ["batch", 4, "h", "w"]
     assert manifest.preview is not None
     assert manifest.locale_prompts == {"en": "the {}", "es": "{}"}
     assert "source" not in {Path(name).parts[0] for name in manifest.files}
@@ -104,14 +112,15 @@ def test_every_network_answers_as_torch_does(exported: tuple[Path, dict[str, Any
 
 
 def test_weights_are_stored_once_under_their_own_names(bundle: Path) -> None:
+    declarations = networks(bundle / "source")
     for name in NETWORKS:
-        stored = read_header(bundle / f"onnx/{name}.safetensors")
+        stored = read_header(bundle / declarations[name].weights)
         graph = onnx.load(str(bundle / f"onnx/{name}.onnx"), load_external_data=False).graph
         outside = [tensor for tensor in graph.initializer if tensor.external_data]
         for tensor in outside:
             place = {entry.key: entry.value for entry in tensor.external_data}
             home = stored[tensor.name.partition(":")[0]]
-            assert place["location"] == f"{name}.safetensors"
+            assert f"onnx/{place['location']}" == declarations[name].weights
             assert (int(place["offset"]), int(place["length"])) == (home.offset, home.length)
         inside = [tensor for tensor in graph.initializer if not tensor.external_data]
         assert sum(len(tensor.raw_data) for tensor in inside) < 1024
@@ -228,6 +237,28 @@ def test_a_network_that_fixes_a_dimension_is_not_exported(bundle: Path, tmp_path
         model = onnx_export.load(source, network)
         with pytest.raises(Exception, match=r"must not be used|[Cc]onstraint"):
             onnx_export.write(model, network, tmp_path, "float16")
+
+
+@needs_rtx
+def test_opset_23_attends_in_one_operator_with_the_same_numbers_and_tensorrt_refuses_it(
+    copy: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """In float32: so it is no default, and a bundle that has it needs a float16 set beside it for TensorRT."""
+    network = networks(bundle / "source")["unet"]
+    with onnx_export.quiet():
+        model = onnx_export.load(Source.open(bundle / "source"), network)
+        onnx_export.write_graph(model, network, copy / network.file, copy / network.weights, 23)
+    graph = onnx.load(str(copy / network.file), load_external_data=False).graph
+    assert "Attention" in {node.op_type for node in graph.node}
+    assert "Softmax" not in {node.op_type for node in graph.node}
+    answers, changed = reference(network, bundle / "source"), Bundle.open(copy)
+    for engine in (OnnxRuntime(), OpenVino()):
+        assert parity.check(network, engine.load(changed, "unet"), answers).error < 1e-5
+    profile, progress = sources(changed)["unet"].profile, BuildProgress(tmp_path / "progress.json", ["unet"])
+    with pytest.raises(BadBundle, match="no kernel for the Attention of opset 23 in this precision"):
+        builder.build(
+            tensorrt_rtx.open_target("8.6"), "unet", copy / network.file, profile, b"", progress, lambda: False
+        )
 
 
 def test_a_bundle_is_replaced_and_a_failed_export_leaves_it(

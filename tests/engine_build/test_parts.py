@@ -15,7 +15,7 @@ from appliance.pipeline import preview as shown
 from appliance.pipeline.denoise import begin
 from appliance.pipeline.manifest import SchedulerSettings
 from appliance.pipeline.schedulers import make_schedule
-from engine_build import preview_fit, weights
+from engine_build import onnx_export, preview_fit, weights
 from engine_build.parity import relative_error
 from engine_build.scheduler import settings_from
 
@@ -51,6 +51,18 @@ def test_weights_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--weights float32"):
         weights.save({"a": np.array([1e6], np.float32)}, tmp_path / "a.safetensors", "float16")
     weights.save({"a": np.array([1e6], np.float32)}, tmp_path / "a.safetensors", "float32")
+
+
+@pytest.mark.parametrize(("value", "changes"), [(0.5, False), (0.1, True)])
+def test_rounding_tells_whether_there_was_anything_to_round(value: float, changes: bool) -> None:
+    import torch
+
+    model = torch.nn.Linear(2, 2)
+    for parameter in model.parameters():
+        parameter.data.fill_(value)
+    assert not onnx_export.round_weights(model, "float32")
+    assert onnx_export.round_weights(model, "float16") is changes
+    assert not onnx_export.round_weights(model, "float16")
 
 
 def test_a_flow_scheduler_is_read() -> None:

@@ -58,7 +58,15 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
         "text_encoder_2",
     ),
     "inpainting": (lambda folder: edit(folder / "unet/config.json", in_channels=9), "9 channels"),
-    "conditions": (lambda folder: edit(folder / "unet/config.json", time_cond_proj_dim=256), "time_cond_proj_dim"),
+    "conditions": (lambda folder: edit(folder / "unet/config.json", class_embed_type="timestep"), "class_embed_type"),
+    "sizes without a second text encoder": (
+        lambda folder: edit(folder / "unet/config.json", addition_embed_type="text_time"),
+        "no text_encoder_2",
+    ),
+    "another network": (
+        lambda folder: edit(folder / "model_index.json", controlnet=["diffusers", "ControlNetModel"]),
+        "holds controlnet",
+    ),
     "other widths": (lambda folder: edit(folder / "unet/config.json", cross_attention_dim=99), "trained together"),
     "nonsense": (lambda folder: edit(folder / "vae/config.json", num_decoder_blocks=3), "wrong kind"),
     "no config": (lambda folder: (folder / "vae/config.json").unlink(), "vae/config.json is missing"),

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from appliance.engines.onnxruntime import OnnxRuntime, cores
+from appliance.engines.cpu import cores
+from appliance.engines.onnxruntime import OnnxRuntime
 from appliance.errors import BadBundle, EngineFault
 from appliance.pipeline.manifest import Bundle
-from tests.bundles import CHANNELS, LENGTH, WIDTH, make_tiny_bundle
+from tests.tiny_bundles import CHANNELS, LENGTH, WIDTH, make_tiny_bundle
 
 
 @pytest.fixture(scope="module")

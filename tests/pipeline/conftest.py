@@ -9,7 +9,7 @@ import pytest
 from appliance.pipeline.manifest import Bundle
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.request import GenerationRequest
-from tests.bundles import make_tiny_bundle
+from tests.tiny_bundles import make_tiny_bundle
 
 Wish = Callable[..., GenerationRequest]
 

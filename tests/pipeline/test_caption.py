@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.pipeline.caption import caption
 from appliance.pipeline.manifest import Bundle, Manifest
-from tests.bundles import PLACES, make_tiny_bundle
+from tests.tiny_bundles import PLACES, make_tiny_bundle
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from appliance.engines import Network
+from appliance.engines import Network, Precision
 from appliance.errors import BadBundle, EngineFault
 from appliance.pipeline.denoise import DenoiseState, advance, feeds
 from appliance.pipeline.manifest import Bundle
 from appliance.pipeline.preview import preview
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.pipeline.vae_decoder import to_pixels
-from tests.bundles import CHANNELS, PLACES, SCALE, make_tiny_bundle
+from appliance.request import GenerationRequest
 from tests.pipeline.conftest import Wish
+from tests.tiny_bundles import CHANNELS, PLACES, SCALE, make_tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +170,7 @@ class Fake:
     """An engine that counts, and whose VAE may fall ill."""
 
     name = "fake"
+    precision: Precision = "float32"
 
     def __init__(self, image: float = 0.0) -> None:
         self.image = image
@@ -224,3 +228,45 @@ def test_a_unet_that_wants_more_is_refused(tmp_path: Path, bundle: Bundle) -> No
     folder = make_tiny_bundle(tmp_path / "xl", components=parts)
     with pytest.raises(BadBundle, match=r"unet must take .* time_ids"):
         TextToImage.load(Bundle.open(folder), Fake())
+
+
+def test_from_a_picture_alone_is_bit_for_bit_from_a_picture_in_a_batch(starting: TextToImage) -> None:
+    """Beside pictures from noise, with and without a mask, at different steps."""
+    offer = starting.bundle.manifest.offer()
+    photo = np.random.default_rng(5).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[8:40, 16:48] = 255
+    files = []
+    for pixels in (photo, mask):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        files.append(buffer.getvalue())
+    wishes = [
+        GenerationRequest.of({"prompt": "a", "seed": seed, "steps": 5, **fields}, offer)
+        for seed, fields in enumerate(
+            [{}, {"image": files[0], "strength": 0.5}, {"image": files[0], "mask": files[1], "guidance": 1.0}]
+        )
+    ]
+    alone = [drawn(starting, request).latents.tobytes() for request in wishes]
+    states = [starting.start(request) for request in wishes]
+    assert [state.schedule.num_inference_steps for state in states] == [5, 2, 5]
+    while not all(state.done for state in states):
+        answers = iter(starting.predict([feeds(state) for state in states if not state.done]))
+        states = [state if state.done else advance(state, next(answers)) for state in states]
+    assert [state.latents.tobytes() for state in states] == alone
+
+
+def test_a_picture_is_encoded_once_and_to_the_latents_that_decode_to_it(starting: TextToImage) -> None:
+    """The decoder's unscaling undoes the encoder's scaling, shift included."""
+    offer = starting.bundle.manifest.offer()
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (255, 128, 0)).save(buffer, "PNG")
+    request = GenerationRequest.of({"prompt": "a", "seed": 1, "count": 2, "image": buffer.getvalue()}, offer)
+    first, second = (starting.start(request, index).original for index in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.latents is second.latents
+    latents = starting.bundle.manifest.latents
+    image = np.broadcast_to(np.array([1.0, 128 / 127.5 - 1, -1.0], np.float32)[:, None, None], (3, 64, 64))
+    raw = starting._networks["vae_encoder"].run({"image": np.ascontiguousarray(image)[None]})["latents"][0]
+    assert np.allclose(first.latents / latents.scaling_factor + latents.shift_factor, raw, atol=1e-5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from appliance.errors import BadBundle
 from appliance.pipeline.manifest import Bundle
 from appliance.pipeline.tokenizer import Tokenizer
-from tests.bundles import LENGTH, make_tiny_bundle
+from tests.tiny_bundles import LENGTH, make_tiny_bundle
 
 
 @pytest.fixture(scope="module")

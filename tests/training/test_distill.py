@@ -28,24 +28,24 @@ def test_the_schedule_goes_from_noise_to_the_picture(run: Run) -> None:
 
 def test_a_trajectory_is_the_teachers_own_walk_with_guidance(run: Run, trained: Path, dataset: Dataset) -> None:
     stage = distill.DistillStage(run, dataset, trained, CPU)
-    states, hidden = stage.trajectories(3)
+    states, hidden = stage.trajectories(*stage.batch(3))
     count = run.stages["distill"].batch // run.distill.steps
     assert states.shape[:2] == (run.distill.steps + 1, count)
     assert hidden.shape == (count, run.tokenizer.length, run.text.width)
-    again, _ = stage.trajectories(3)
+    again, _ = stage.trajectories(*stage.batch(3))
     assert torch.equal(states, again)
-    assert not torch.equal(states, stage.trajectories(4)[0])
+    assert not torch.equal(states, stage.trajectories(*stage.batch(4))[0])
 
 
 def test_a_student_that_walks_as_the_teacher_does_has_no_loss(
     run: Run, trained: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = distill.DistillStage(run, dataset, trained, CPU)
-    states, _ = stage.trajectories(0)
+    states, _ = stage.trajectories(*stage.batch(0))
     gaps = stage.sigmas.diff().view(-1, 1, 1, 1, 1)
     right = (states.diff(dim=0) / gaps).flatten(0, 1)
     monkeypatch.setattr(diffusion, "predict", _only_student(diffusion.predict, stage.module, right))
-    assert float(stage.loss(0)) < 1e-10
+    assert float(stage.loss(*stage.batch(0))) < 1e-10
 
 
 def _only_student(predict: Callable[..., Tensor], student: nn.Module, answer: Tensor) -> Callable[..., Tensor]:

@@ -17,6 +17,23 @@ def test_momentum_is_made_nearly_orthogonal(shape: tuple[int, int]) -> None:
     assert values.max() < 1.4
 
 
+def test_matrices_of_one_shape_take_the_steps_that_each_would_take_alone() -> None:
+    def step(matrices: list[nn.Parameter]) -> None:
+        groups = [{"params": matrices, "orthogonal": True}]
+        for number, matrix in enumerate(matrices):
+            matrix.grad = torch.cos(torch.arange(24.0 * 30).view(24, 30) * (len(matrix) + number))
+        optimizer.Muon(groups, 1e-2, 0.1).step()
+
+    together, apart = ([nn.Parameter(torch.ones(24, 30) * i) for i in range(3)] for _ in range(2))
+    step(together)
+    for number, matrix in enumerate(apart):
+        groups = [{"params": [matrix], "orthogonal": True}]
+        matrix.grad = torch.cos(torch.arange(24.0 * 30).view(24, 30) * (24 + number))
+        optimizer.Muon(groups, 1e-2, 0.1).step()
+    for one, other in zip(together, apart, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
 def test_zero_momentum_moves_nothing() -> None:
     assert torch.equal(optimizer.orthogonal(torch.zeros(8, 8)), torch.zeros(8, 8))
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from flask.testing import FlaskClient
@@ -59,6 +60,15 @@ def manifest() -> Manifest:
             "files": {"tokenizer/tokenizer.json": digest},
         }
     )  # fmt: skip
+
+
+def starting_manifest() -> Manifest:
+    """The same bundle with its VAE's encoder: it can start from a picture."""
+    file = "onnx/vae_encoder.onnx"
+    fields = manifest().model_dump()
+    fields["components"] = {"vae_encoder": {"file": file, "inputs": [], "outputs": []}}
+    fields["files"][file] = {"sha256": "0" * 64, "bytes": 1}
+    return Manifest.model_validate(fields)
 
 
 def png(width: int = 16, height: int = 16, seed: int = 1, haze: float = 0.0) -> bytes:
@@ -110,6 +120,7 @@ class Hand:
     board: Board
     session: str = ""
     pictures: int = 0
+    blurs: bool = False  # says so of every picture
 
     def wake(self, *, pictures: int = 0, seconds_per_picture: float | None = 2.0) -> None:
         """Open a session and give a pulse."""
@@ -146,7 +157,7 @@ class Hand:
         request = GenerationRequest.model_validate_json(claimed.request)
         for index, image_id in enumerate(claimed.images):
             self.store.save(image_id, png(request.width, request.height, (request.seed or 0) + index))
-        self.journal.finish(self.session, claimed.id, engine=ENGINE)
+        self.journal.finish(self.session, claimed.id, engine=ENGINE, blurred=claimed.images if self.blurs else ())
         self.pictures += len(claimed.images)
         self.board.clear(claimed.id)
 
@@ -174,13 +185,19 @@ class Box:
     limits: Limits = field(default_factory=Limits)
 
 
-def make_box(folder: Path, limits: Limits | None = None, queue_limit: int = 100) -> Box:
-    """A box in a folder; its board lies on tmpfs in a path short enough for a socket."""
+def make_box(
+    folder: Path,
+    limits: Limits | None = None,
+    queue_limit: int = 100,
+    bundle: Manifest | None = None,
+    **more: Any,
+) -> Box:
+    """A box in a folder with that bundle, or the small one; its board lies in a path short enough for a socket."""
     limits = limits or Limits(heartbeat=0.2)
     journal = Journal(folder / "journal.db", queue_limit=queue_limit)
     store = ImageStore(folder / "images")
     board = Board(folder / "run")
-    app = create_app(journal=journal, store=store, board=board, manifest=manifest(), limits=limits)
+    app = create_app(journal=journal, store=store, board=board, manifest=bundle or manifest(), limits=limits, **more)
     return Box(app, app.test_client(), journal, store, board, Hand(journal, store, board), limits)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, ViewportSize
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Route, ViewportSize
 
 from appliance.request import GenerationRequest
 from tests.web.box import Box, Painter
@@ -63,7 +63,7 @@ class Visit:
 
     def requests(self) -> list[GenerationRequest]:
         """What every job asked for, the oldest first."""
-        rows = self.box.journal._db.execute("SELECT id FROM jobs ORDER BY seq")
+        rows = self.box.journal.database.connection.execute("SELECT id FROM jobs ORDER BY seq")
         return [self.box.journal.job(row[0]).request for row in rows]
 
 
@@ -87,3 +87,14 @@ def visit(browser: Browser, box: Box, url: str, painter: Painter, **context: Any
     finally:
         visitor.close()
     assert notes == []
+
+
+@contextmanager
+def held(page: Page, pattern: str) -> Iterator[None]:
+    """A slow network: within it no request of that pattern is answered."""
+    routes: list[Route] = []
+    page.route(pattern, lambda route: routes.append(route))
+    yield
+    for route in routes:
+        route.continue_()
+    page.unroute(pattern)

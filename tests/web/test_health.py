@@ -34,6 +34,16 @@ def test_ready_only_after_a_real_picture_and_while_the_engine_lives(box: Box) ->
     assert "no sign of life" in not_ready(box)
 
 
+def test_a_journal_that_lies_aside_is_said_for_as_long_as_it_does(box: Box) -> None:
+    box.engine.wake(pictures=1)
+    assert box.client.get("/readyz").get_json()["note"] is None
+    aside = box.journal.path.with_name(f"{box.journal.path.name}.damaged-20261128-000000")
+    aside.touch()
+    assert aside.name in box.client.get("/readyz").get_json()["note"]
+    aside.unlink()
+    assert box.client.get("/readyz").get_json()["note"] is None
+
+
 def not_ready(box: Box) -> str:
     answer = box.client.get("/readyz")
     assert answer.status_code == 503

@@ -33,6 +33,16 @@ def test_a_strange_limit_is_refused(box: Box, limit: str) -> None:
     assert box.client.get(f"/v1/images?limit={limit}").status_code == 400
 
 
+def test_a_blurred_picture_is_said_to_be(box: Box) -> None:
+    (plain,) = drawn(box)
+    box.engine.blurs = True
+    (blurred,) = drawn(box)
+    told = {image["id"]: image["blurred"] for image in box.client.get("/v1/images").get_json()["images"]}
+    assert told == {plain: False, blurred: True}
+    schemas = box.client.get("/openapi.json").get_json()["components"]["schemas"]
+    assert schemas["Image"]["properties"]["blurred"]["type"] == "boolean"
+
+
 def test_an_entry_equals_the_lists(box: Box) -> None:
     (image,) = drawn(box)
     entry = box.client.get(f"/v1/images/{image}").get_json()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from appliance.web import Limits
+from appliance.progress import boottime
 from tests.web.box import Box, make_box
 
 
@@ -87,12 +87,26 @@ def test_submit_and_cancel_ring_the_bell(box: Box) -> None:
         assert bell.wait(2) == {job["id"]}
 
 
-def test_a_job_whose_time_is_over_expires(tmp_path: Path) -> None:
-    box = make_box(tmp_path, Limits(clock=lambda: 1000.0))
+def test_a_job_whose_time_is_over_expires(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     job = ask(box, expires_in=60)
+    later = boottime() + 60
+    monkeypatch.setattr(box.journal, "_uptime", lambda: later)
     box.engine.wake()
     assert box.journal.claim(box.engine.session) is None
     assert box.client.get(f"/v1/jobs/{job['id']}").get_json()["state"] == "expired"
+
+
+def test_a_job_of_high_priority_is_next(box: Box) -> None:
+    ask(box)
+    assert ask(box)["position"] == 2
+    urgent = ask(box, priority="high")
+    assert (urgent["position"], urgent["priority"]) == (1, "high")
+
+
+@pytest.mark.parametrize("priority", ["urgent", 1, [], {}, ""])
+def test_a_bad_priority_is_refused(box: Box, priority: Any) -> None:
+    answer = box.client.post("/v1/jobs", json={"prompt": "a red apple", "priority": priority})
+    assert (answer.status_code, answer.get_json()["detail"]) == (400, "priority must be low, normal or high.")
 
 
 @pytest.mark.parametrize("expires_in", [0, -1, "60", True, 1e300, 604801, []])

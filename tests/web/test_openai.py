@@ -76,7 +76,7 @@ def test_newer_models_names_give_base64(client: openai.OpenAI) -> None:
 
 def test_extensions_travel(client: openai.OpenAI, box: Box) -> None:
     client.images.generate(prompt="a red apple", extra_body={"seed": 42, "steps": 3, "negative_prompt": "worm"})
-    (image,) = box.journal.images()
+    (image,) = box.journal.gallery.images()
     request = box.journal.job(image.job).request
     assert (request.seed, request.steps, request.negative_prompt) == (42, 3, "worm")
 
@@ -124,7 +124,7 @@ def test_a_client_that_goes_takes_its_job_along(box: Box) -> None:
         with pytest.raises(openai.APITimeoutError), open_client(url) as client:
             client.with_options(timeout=0.3).images.generate(prompt="a red apple")
         services = box.app.extensions[KEY]
-        (job_id,) = [row[0] for row in box.journal._db.execute("SELECT id FROM jobs")]
+        (job_id,) = [row[0] for row in box.journal.database.connection.execute("SELECT id FROM jobs")]
         with services.switchboard.subscribe(job_id) as subscription:
             while not box.journal.job(job_id).state.ended:
                 assert subscription.wait(10), "the job was not cancelled"

@@ -102,6 +102,7 @@ def test_the_wish_holds_the_bundles_limits(box: Box, document: dict[str, Any]) -
     good: list[dict[str, Any]] = [
         {"prompt": "a", "size": "128x128", "steps": 20, "guidance": 4.0, "scheduler": "euler", "seed": 1, "count": 4},
         {"prompt": "a", "width": 192, "height": 128, "negative_prompt": "b", "locale": "es-MX", "expires_in": 60},
+        {"prompt": "a", "priority": "high"},
     ]
     assert wish["properties"]["prompt"]["maxLength"] == MAX_PROMPT
     assert wish["properties"]["id"]["pattern"] == f"^{JOB_ID.pattern}$"
@@ -110,7 +111,7 @@ def test_the_wish_holds_the_bundles_limits(box: Box, document: dict[str, Any]) -
         check.validate(fields)
         assert box.client.post("/v1/jobs", json=fields).status_code == 202
     bad: list[dict[str, Any]] = [{"steps": 51}, {"guidance": 13.0}, {"count": 5}, {"scheduler": "x"}, {"size": "1x1"},
-                                 {"x": 1}, {"prompt": ""}]  # fmt: skip
+                                 {"x": 1}, {"prompt": ""}, {"priority": "urgent"}]  # fmt: skip
     for fields in [{}, *({"prompt": "a"} | fields for fields in bad)]:
         assert not check.is_valid(fields)
         assert box.client.post("/v1/jobs", json=fields).status_code == 400

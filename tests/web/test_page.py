@@ -10,23 +10,15 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from appliance.web import Limits
 from tests.web.box import Painter, make_box
-from tests.web.browser import DESK, PHONE, Visit, launch, visit
+from tests.web.browser import DESK, PHONE, Visit, held, visit
 from tests.web.test_openai import served
 
 Come = Callable[..., AbstractContextManager[Visit]]
 expect.set_options(timeout=30_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = launch(playwright)
-        yield found
-        found.close()
 
 
 @pytest.fixture
@@ -76,10 +68,11 @@ def test_a_sentence_becomes_a_picture(at: Callable[..., Visit], viewport: Viewpo
     assert final.bounding_box()["width"] > 300  # type: ignore[index]
     expect(page.locator(".forming")).to_have_count(0)
     expect(page.locator(".dream .prompt")).to_have_text("two people on the mountain")
+    assert Axe().run(page).response["violations"] == []
 
     page.get_by_role("button", name="I like it", exact=True).click()
     expect(page.locator("[data-thumb=up]")).to_have_attribute("aria-pressed", "true")
-    (image,) = visitor.box.journal.images()
+    (image,) = visitor.box.journal.gallery.images()
     assert page.get_by_role("link", name="Save").get_attribute("href") == f"{image.url}?download=1"
 
     page.get_by_role("button", name="Again").click()
@@ -95,7 +88,7 @@ def test_a_sentence_becomes_a_picture(at: Callable[..., Visit], viewport: Viewpo
     visitor.state("finished")
     expect(page.locator(".dream .prompt")).to_have_text("three people on the mountain")
     assert visitor.seeds()[2] == seeds[1]
-    assert visitor.box.journal.image(image.id).feedback == "up"
+    assert visitor.box.journal.gallery.image(image.id).feedback == "up"
 
 
 def test_a_reload_in_the_middle_loses_nothing(visitor: Visit) -> None:
@@ -203,7 +196,7 @@ def test_a_running_picture_can_be_cancelled(visitor: Visit) -> None:
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".dream")).to_have_count(0)
     expect(page.locator("#say")).to_have_text("Let go.")
-    assert visitor.box.journal.images() == []
+    assert visitor.box.journal.gallery.images() == []
     page.reload()
     page.wait_for_selector("#examples .chip")
     expect(page.locator(".dream")).to_have_count(0)
@@ -253,7 +246,7 @@ def test_spanish(at: Callable[..., Visit]) -> None:
     expect(page.get_by_label("¿Qué soñamos?")).to_be_visible()
     page.get_by_role("button", name="dos personas en la montaña").click()
     visitor.state("finished")
-    (image,) = visitor.box.journal.images()
+    (image,) = visitor.box.journal.gallery.images()
     request = visitor.box.journal.job(image.job).request
     assert (request.prompt, request.locale) == ("dos personas en la montaña", "es-MX")
     expect(page.get_by_role("button", name="Misma semilla")).to_be_visible()
@@ -359,6 +352,16 @@ def until(page: Page, name: str) -> None:
     raise AssertionError(f"{name} cannot be reached")
 
 
+def test_a_sentence_sent_before_the_page_is_ready_stays_in_its_field(visitor: Visit) -> None:
+    page = visitor.page
+    with held(page, "**/form.js*"):
+        page.goto(visitor.url, wait_until="commit")
+        page.fill("#prompt", "a red apple")
+        page.click("#go", force=True)
+    page.click("#go")  # when it can be
+    visitor.state("finished")
+
+
 def test_settings_are_sent(visitor: Visit) -> None:
     page = visitor.page
     visitor.come()
@@ -372,7 +375,7 @@ def test_settings_are_sent(visitor: Visit) -> None:
     page.select_option("#scheduler", "dpm++")
     visitor.dream("a red apple")
     expect(page.locator(".final")).to_have_count(2)
-    first, second = visitor.box.journal.images()[::-1]
+    first, second = visitor.box.journal.gallery.images()[::-1]
     request = visitor.box.journal.job(first.job).request
     assert (request.width, request.height, request.count, request.negative_prompt) == (128, 192, 2, "worms")
     assert (request.steps, request.guidance, request.seed, request.scheduler) == (7, 2.5, 42, "dpm++")
@@ -390,7 +393,7 @@ def test_the_gallery_goes_on(visitor: Visit) -> None:
     page.get_by_role("button", name="More").click()
     expect(page.locator("#tiles li")).to_have_count(30)
     expect(page.locator("#more")).to_be_hidden()
-    newest = visitor.box.journal.images(1)[0]
+    newest = visitor.box.journal.gallery.images(1)[0]
     page.locator("#tiles button").first.click()
     expect(page.locator("#viewer-prompt")).to_have_text("picture 29")
     expect(page.locator("#viewer-facts")).to_contain_text(f"seed {newest.seed}")

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from appliance.engines.onnxruntime import OnnxRuntime
 from appliance.errors import EngineFault, LeaseLost, NoRoom, Unavailable
 from appliance.job import JobState
 from appliance.pipeline.denoise import Feeds
+from appliance.pipeline.manifest import Bundle
+from appliance.pipeline.picture_check import PictureCheck, blurred
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.worker.drive import CHECKPOINT_EVERY, RETRY_EVERY, Driver
 from tests.conftest import Box
+from tests.tiny_bundles import make_checked_bundle
 
 Finish = Callable[[Driver], int]
 
@@ -59,7 +64,7 @@ def test_a_job_becomes_a_picture_on_the_disk_and_then_ends(box: Box, finish: Fin
     assert job.state is JobState.FINISHED
     assert job.engine == "onnxruntime"
     assert pixels(box, job_id)[0].shape == (64, 64, 3)
-    assert [image.job for image in box.journal.images()] == [job_id]
+    assert [image.job for image in box.journal.gallery.images()] == [job_id]
     assert box.board.progress(job_id) is None
 
 
@@ -103,7 +108,7 @@ def test_count_gives_as_many_pictures_each_with_the_next_seed(box: Box, finish: 
     job_id = box.submit(count=3, steps=2)
     alone = box.submit(seed=8, steps=2)
     finish(box.driver())
-    assert sorted(image.seed for image in box.journal.images() if image.job == job_id) == [7, 8, 9]
+    assert sorted(image.seed for image in box.journal.gallery.images() if image.job == job_id) == [7, 8, 9]
     difference = pixels(box, job_id)[1].astype(int) - pixels(box, alone)[0]
     assert np.abs(difference).max() <= 1
 
@@ -331,3 +336,59 @@ def test_a_prompt_the_tokenizer_cuts_says_so(box: Box, finish: Finish) -> None:
     truncated = box.journal.job(job_id).truncated
     assert truncated is not None
     assert truncated.strip()
+
+
+def checker(folder: Path, bright: float) -> PictureCheck:
+    return PictureCheck.load(Bundle.open(make_checked_bundle(folder, bright)), OnnxRuntime())
+
+
+def told(box: Box, image_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Image.open(box.store.path(image_id)).text["ensueno"])  # type: ignore[attr-defined]
+    return found
+
+
+def test_a_flagged_picture_is_stored_blurred_and_everybody_is_told(box: Box, tmp_path: Path, finish: Finish) -> None:
+    plain = box.submit(steps=2)
+    finish(box.driver())
+    job_id = box.submit(steps=2)
+    finish(box.driver(check=checker(tmp_path / "strict", 0.0)))
+    assert np.array_equal(pixels(box, job_id)[0], blurred(pixels(box, plain)[0]))
+    image, before = box.journal.gallery.images()
+    assert image.blurred
+    assert not before.blurred
+    assert told(box, image.id)["blurred"] is True
+
+
+def test_a_picture_that_passes_is_as_without_the_check(box: Box, tmp_path: Path, finish: Finish) -> None:
+    plain = box.submit(steps=2)
+    finish(box.driver())
+    job_id = box.submit(steps=2)
+    finish(box.driver(check=checker(tmp_path / "lenient", 1.0)))
+    files = [box.store.path(box.journal.job(name).images[0]).read_bytes() for name in (plain, job_id)]
+    assert files[0] == files[1]
+    assert not any(image.blurred for image in box.journal.gallery.images())
+
+
+def test_until_it_is_checked_a_picture_is_not_shown(box: Box, tmp_path: Path) -> None:
+    job_id = box.submit(steps=4)
+    driver = box.driver(check=checker(tmp_path / "lenient", 1.0))
+    driver.turn()
+    box.clock.now += 1
+    driver.turn()
+    progress = box.board.progress(job_id)
+    assert progress is not None
+    assert (progress.step, progress.previews) == (2, [])
+
+
+def test_a_picture_that_cannot_be_checked_is_not_stored(
+    box: Box, tmp_path: Path, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flags(pixels: NDArray[np.uint8]) -> bool:
+        raise EngineFault("The picture check gave no number.")
+
+    check = checker(tmp_path / "broken", 0.5)
+    monkeypatch.setattr(check, "flags", flags)
+    job_id = box.submit(steps=2)
+    finish(box.driver(check=check))
+    assert box.journal.job(job_id).state is JobState.FAILED
+    assert box.store.names() == set()

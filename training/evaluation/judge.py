@@ -171,6 +171,7 @@ class JudgeStage:
     """InfoNCE over a batch's captions and their twists; what says the same is never a wrong answer."""
 
     name = "judge"
+    steady = False  # captions are of different lengths
 
     def __init__(self, run: Run, dataset: Dataset, folder: Path, device: torch.device) -> None:
         self.run, self.dataset, self.device = run, dataset, device
@@ -178,7 +179,7 @@ class JudgeStage:
         self.twister = Twister(Director(run, dataset.library))
         self.module: nn.Module = make_network(run).to(device)
 
-    def batch(self, step: int, rng: np.random.Generator) -> tuple[Pixels, list[str], list[str]]:
+    def questions(self, step: int, rng: np.random.Generator) -> tuple[Pixels, list[str], list[str]]:
         """Pictures ``[B, S, S, 3]``, then B captions and B twists, and what each of those 2 B says in plain words."""
         settings = self.run.stages[self.name]
         chosen = loop.batch_indices(self.run, self.name, step, settings.batch, len(self.dataset.pictures))
@@ -193,16 +194,20 @@ class JudgeStage:
         here, there = (self.wording.clear(scene) for scene in pair)
         return [locale for locale in here if locale in there] or here
 
-    def loss(self, step: int) -> Tensor:
-        """Mean of both cross entropies."""
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """Augmented pictures, spelled captions, and where a caption is no wrong answer ``[B, 2 B]``."""
         rng = loop.generator(self.run, self.name, step)
-        pixels, lines, said = self.batch(step, rng)
+        pixels, lines, said = self.questions(step, rng)
         pictures = reduce(to_tensor(pixels, self.device))
         noise = loop.noise(self.run, self.name, step, tuple(pictures.shape), self.device)
-        pictures = augmented(pictures, rng, noise)
-        logits = self.module(pictures, spell(lines).to(self.device))
-        count = len(pixels)
-        logits = logits.masked_fill(same(said, count).to(self.device), float("-inf"))
+        alike = same(said, len(pixels)).to(self.device)
+        return augmented(pictures, rng, noise), spell(lines).to(self.device), alike
+
+    def loss(self, *batch: Tensor) -> Tensor:
+        """Mean of both cross entropies."""
+        pictures, ids, alike = batch
+        logits = self.module(pictures, ids).masked_fill(alike, float("-inf"))
+        count = len(pictures)
         own = torch.arange(count, device=self.device)
         return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits[:, :count].T, own)) / 2
 

@@ -4,7 +4,8 @@ import { announce, make, sign } from "./make.js";
 import { tools } from "./tools.js";
 import { say, span } from "./words.js";
 
-/** `act` has cancel(card), away(card), again(job), keep(job, image), view(image), trouble(error). */
+/** `act` has cancel(card), away(card), again(job), keep(job, image), start(image), view(image), gone(image),
+ *  trouble(error). */
 export class Card {
   constructor(id, fields, act) {
     this.id = id;
@@ -86,12 +87,23 @@ export class Card {
       for (const old of before) old.remove();
       this.letGo();
     });
-    this.tell(job.truncated ? say("truncated", { words: job.truncated }) : "");
+    const notes = [job.truncated && say("truncated", { words: job.truncated }),
+      images.some((image) => image.blurred) && say("blurred")];
+    this.tell(notes.filter(Boolean).join(" "));
     const away = this.iconButton("close", "put_away", () => this.act.away(this));
     const again = () => this.act.again(job);
     this.tools.replaceChildren(...(images.length === 1 ? tools(images[0], this.act) : [this.againButton(again)]));
     this.frame.append(away);
     announce(images.length === 1 ? say("finished") : say("finished_many", { n: images.length }));
+  }
+
+  /** A picture was deleted; whether it was the last of this job. */
+  drop(image) {
+    const index = this.images.findIndex((mine) => mine.id === image.id);
+    if (index < 0) return false;
+    this.images.splice(index, 1);
+    this.pictures.querySelectorAll(".picture")[index]?.remove();
+    return this.images.length === 0;
   }
 
   /** An end without a picture, in a sentence. */

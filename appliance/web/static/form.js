@@ -1,14 +1,15 @@
 // The one field, the one button, and the settings behind them.
 
 import { $, announce, make } from "./make.js";
+import * as start from "./start.js";
 import { locale, localeName, say } from "./words.js";
 
 const MOST_SEED = 2 ** 32 - 1;
 const prompt = $("prompt");
 let offer = null;
 
-/** Fill the settings with what the box offers. */
-export function open(found) {
+/** Fill the settings with what the box offers. `trouble` is told what goes wrong with a picture. */
+export function open(found, trouble) {
   offer = found;
   choices("sizes", "size", offer.sizes, sizeLabel);
   const counts = Array.from({ length: Math.min(offer.max_count, 4) }, (_, index) => String(index + 1));
@@ -21,7 +22,11 @@ export function open(found) {
   $("locale").replaceChildren(place("", say("locale_device")), ...places);
   $("locale-field").hidden = offer.locales.length < 2;
   reset();
+  start.open(offer, { size, fit, trouble });
 }
+
+/** Start from a picture that was drawn here, or from any other blob. */
+export const startFrom = (blob) => start.begin(blob, { size, fit });
 
 /** What is asked for, or a sentence why not. */
 export function read() {
@@ -39,6 +44,7 @@ export function read() {
     steps: Number($("steps").value),
     guidance: Number($("guidance").value),
     scheduler: $("scheduler").value,
+    ...start.read(),
   };
 }
 
@@ -69,6 +75,7 @@ function reset() {
   $("scheduler").value = offer.schedulers[0];
   $("negative").value = "";
   $("seed").value = "";
+  start.leave();
   spoken(locale());
   examples();
   pin();
@@ -116,6 +123,17 @@ function sizeLabel(size) {
   const [width, height] = size.split("x").map(Number);
   const shape = width === height ? "square" : width > height ? "wide" : "tall";
   return [make("i", { class: `shape ${shape}` }), `${say(shape)} `, make("small", {}, `${width} × ${height}`)];
+}
+
+const size = () => chosen("size").split("x").map(Number);
+
+/** Choose the offered size whose shape is nearest. */
+function fit(width, height) {
+  const unlike = (other) => {
+    const [wide, high] = other.split("x").map(Number);
+    return Math.abs(Math.log((wide * height) / (high * width)));
+  };
+  choose("size", offer.sizes.reduce((best, other) => (unlike(other) < unlike(best) ? other : best)));
 }
 
 function slider(id, range) {

@@ -29,9 +29,18 @@ export function add(image) {
   return shown.get(image.id);
 }
 
+/** A picture that was deleted. */
+export function drop(image) {
+  const gone = tiles.querySelector(`[data-image="${image.id}"]`);
+  if (last === image.id) last = gone?.previousElementSibling?.dataset.image ?? null;
+  gone?.remove();
+  shown.delete(image.id);
+  settle();
+}
+
 /** While a picture is on the stage it has no tile. */
 export function hold(images, held) {
-  for (const image of images) tiles.querySelector(`[data-image="${image.id}"]`).hidden = held;
+  for (const image of images) tiles.querySelector(`[data-image="${image.id}"]`)?.toggleAttribute("hidden", held);
   settle();
 }
 
@@ -54,9 +63,9 @@ async function load(focus) {
 
 function tile(image) {
   shown.set(image.id, image);
+  const label = [say("open", { prompt: image.prompt }), ...(image.blurred ? [say("blurred")] : [])].join(". ");
   return make("li", { "data-image": image.id },
-    make("button", { type: "button", class: "tile", "aria-label": say("open", { prompt: image.prompt }),
-      title: image.prompt, click: () => view(image) },
+    make("button", { type: "button", class: "tile", "aria-label": label, title: image.prompt, click: () => view(image) },
     make("img", { src: image.url, alt: "", width: image.width, height: image.height, loading: "lazy",
       decoding: "async" })));
 }

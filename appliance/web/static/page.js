@@ -1,18 +1,21 @@
 // Ensueño's page: a sentence goes in, the picture forms, and it is never lost.
 
 import * as api from "./api.js";
+import * as box from "./box.js";
 import { Card } from "./card.js";
 import * as form from "./form.js";
 import * as gallery from "./gallery.js";
 import { follow } from "./live.js";
 import { $, announce } from "./make.js";
 import * as memory from "./memory.js";
+import * as pair from "./pair.js";
+import * as start from "./start.js";
 import * as viewer from "./viewer.js";
 import { say } from "./words.js";
 
 const RETRY = 2000;
 const cards = new Map();
-const act = { cancel, away, again, keep, trouble, view: viewer.view };
+const act = { cancel, away, again, keep, gone, start: startFrom, trouble, view: viewer.view };
 
 function trouble(error) {
   if (!(error instanceof api.Refused || error instanceof api.Unreachable || error instanceof RangeError)) throw error;
@@ -25,6 +28,7 @@ function trouble(error) {
 function dream(fields) {
   for (const card of [...cards.values()]) if (card.state === "finished") away(card);
   const entry = { id: api.newId(), fields };
+  if (fields.image) start.keep(entry.id, fields);
   memory.remember(entry);
   const card = place(entry);
   card.element.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
@@ -34,6 +38,7 @@ function dream(fields) {
 function place(entry) {
   const card = new Card(entry.id, entry.fields, act);
   card.fields = entry.fields;
+  card.known = entry.known === true; // to the box
   cards.set(entry.id, card);
   $("stage").prepend(card.element);
   settle();
@@ -57,11 +62,12 @@ async function send(card, fields) {
 function begin(card, job) {
   if (!cards.has(card.id)) return api.cancel(card.id).catch(() => {});
   card.accepted(job);
+  if (card.fields.image) memory.remember({ id: card.id, fields: { prompt: job.request.prompt }, known: true });
   if (job.ended) return end(card, job);
   card.watch = follow(card.id, {
     moment: (moment) => {
       card.moment(moment);
-      pulse(moment.engine_alive);
+      box.pulse(moment.engine_alive);
     },
     unreachable: () => card.unreachable(),
     end: (ended) => end(card, ended),
@@ -128,15 +134,39 @@ function away(card) {
   settle();
 }
 
+/** A picture that was deleted: off the stage, out of the gallery. */
+function gone(image) {
+  gallery.drop(image);
+  for (const card of [...cards.values()]) if (card.drop(image)) away(card);
+  settle();
+}
+
 function again(job) {
-  const { seed, width, height, ...rest } = job.request;
-  dream({ ...rest, size: `${width}x${height}` });
+  const { seed, width, height, image, mask, ...rest } = job.request;
+  const source = image ? start.of(job.id) : {};
+  if (source !== null) return dream({ ...rest, ...source, size: `${width}x${height}` });
+  form.keep(job.request, "");
+  trouble(new RangeError(say("start_gone")));
+}
+
+async function startFrom(image) {
+  try {
+    await form.startFrom(await api.file(image.url));
+    toForm();
+    $("prompt").focus({ preventScroll: true });
+  } catch (error) {
+    trouble(error);
+  }
 }
 
 function keep(job, image) {
   form.keep(job.request, image.seed);
-  $("form").scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
+  if (!job.request.image) start.leave();
+  else if (!start.chosen()) trouble(new RangeError(say("start_gone")));
+  toForm();
 }
+
+const toForm = () => $("form").scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -149,6 +179,7 @@ $("form").addEventListener("submit", (event) => {
     $("prompt").focus();
   }
 });
+$("go").disabled = false; // not before: the browser's own submit would lose the sentence
 
 // --- the page itself ---------------------------------------------------------------------------------------------
 
@@ -158,19 +189,12 @@ function settle() {
   $("empty").hidden = cards.size > 0 || document.body.classList.contains("has-pictures");
 }
 
-function pulse(awake) {
-  const sign = $("pulse");
-  sign.hidden = false;
-  sign.textContent = say(awake ? "awake" : "asleep");
-  sign.classList.toggle("awake", awake);
-}
-
 async function meet() {
   for (;;) {
     try {
       const offer = await api.offer();
-      form.open(offer);
-      pulse(offer.engine !== null);
+      form.open(offer, trouble);
+      box.pulse(offer.engine !== null);
       const model = say("model", offer);
       $("model").textContent = offer.engine ? `${model} · ${offer.engine}` : model;
       return;
@@ -191,13 +215,14 @@ async function find(card) {
     try {
       return begin(card, await api.job(card.id));
     } catch (error) {
-      if (error instanceof api.Refused) return send(card, card.fields);
+      if (error instanceof api.Refused) return card.known ? away(card) : send(card, card.fields);
       card.unreachable();
       await new Promise((later) => setTimeout(later, RETRY));
     }
   }
 }
 
+box.open(await pair.meet());
 meet();
 await gallery.open({ view: viewer.view, trouble });
 resume();

@@ -1,10 +1,13 @@
-// What can be done with a finished picture: save, again, same seed, thumbs, share.
+// What can be done with a finished picture: save, again, same seed, heart, thumbs, share, delete.
 
 import * as api from "./api.js";
+import { bin, heart } from "./keeping.js";
 import { announce, make, sign } from "./make.js";
+import { possible } from "./start.js";
 import { say } from "./words.js";
 
-/** The row of buttons for an image. `act` has again(job), keep(job, image) and trouble(error). */
+/** The row of buttons for an image. `act` has again(job), keep(job, image), start(image), gone(image) and
+ * trouble(error). */
 export function tools(image, act) {
   const withJob = (then) => async () => {
     try {
@@ -16,9 +19,11 @@ export function tools(image, act) {
   return [
     make("a", { class: "tool", href: `${image.url}?download=1`, download: true }, sign("save"), say("save")),
     tool("again", "again", say("again_hint"), withJob((job) => act.again(job))),
+    possible() ? tool("picture", "start_from", say("start_from_hint"), () => act.start(image)) : null,
     tool("seed", "same_seed", say("same_seed_hint"), withJob((job) => act.keep(job, image))),
-    make("div", { class: "thumbs" }, ...thumbs(image, act), shareButton(image)),
-  ];
+    make("div", { class: "thumbs" }, heart(image, act), ...thumbs(image, act), shareButton(image),
+      bin(image, act)),
+  ].filter((element) => element !== null);
 }
 
 function tool(name, word, hint, click) {

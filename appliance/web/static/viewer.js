@@ -14,6 +14,8 @@ export async function open(actions) {
     ...actions,
     again: (job) => leave(() => actions.again(job)),
     keep: (job, image) => leave(() => actions.keep(job, image)),
+    gone: (image) => leave(() => actions.gone(image)),
+    start: (image) => leave(() => actions.start(image)),
   };
   $("viewer-close").addEventListener("click", close);
   dialog.addEventListener("click", (event) => event.target === dialog && close());
@@ -73,6 +75,8 @@ function facts(image, job) {
   const when = new Date(image.created).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
   const known = [`${image.width} × ${image.height}`, say("facts_seed", { seed: image.seed })];
   if (job) known.push(say("facts_steps", { steps: job.request.steps }));
+  if (job?.request.image) known.push(say("facts_start", { strength: Math.round(100 * job.request.strength) }));
   if (job?.engine) known.push(say("drawn_by", { engine: job.engine }));
+  if (image.blurred) known.push(say("blurred"));
   $("viewer-facts").textContent = [when, ...known].join(" · ");
 }

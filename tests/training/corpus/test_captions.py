@@ -24,7 +24,7 @@ ONLY_NAMES = CaptionSettings(
 
 
 def with_captions(run: Run, **changes: float) -> Run:
-    return replace(run, captions=replace(run.captions, **changes))
+    return replace(run, captions=replace(run.captions, **changes))  # type: ignore[arg-type]
 
 
 def many(scene: Scene, run: Run, library: Library, count: int = 400, locale: str | None = None) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.bundles import make_tiny_bundle
+from tests.tiny_bundles import make_tiny_bundle
 from training.__main__ import main
 from training.corpus.data import Dataset
 from training.corpus.scenes import Director

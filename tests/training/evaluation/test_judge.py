@@ -154,7 +154,7 @@ def test_real_pictures_are_told_and_shuffled_captions_are_chance(run: Run, libra
 
 def test_the_same_step_has_the_same_batch(run: Run, dataset: Dataset) -> None:
     stage = JudgeStage(run, dataset, Path(), CPU)
-    one, two = (stage.batch(3, np.random.default_rng(1)) for _ in range(2))
+    one, two = (stage.questions(3, np.random.default_rng(1)) for _ in range(2))
     assert one[1:] == two[1:]
     assert np.array_equal(one[0], two[0])
     assert len(one[1]) == len(one[2]) == 2 * len(one[0])

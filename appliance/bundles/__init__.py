@@ -1,0 +1,1 @@
+"""Model bundles on this box: installed into slots, one of them active, one on trial."""

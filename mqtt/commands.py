@@ -1,0 +1,195 @@
+"""Commands of the owner: signed, for this box, once, before they expire. Off unless the owner's public key is given.
+
+What a command does is one of the box's own programs or the journal's own calls: nothing that comes from the wire ever
+becomes part of a command line but a bundle's name, which is checked.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from appliance.errors import BadInput, EnsuenoError
+from appliance.ids import JOB_ID
+from appliance.journal import Journal
+from appliance.progress import Board, engine_alive
+from mqtt.messages import MAX_SMALL, Command, CommandResult, read, read_json, signed_bytes
+from mqtt.store import Store
+
+LONGEST = 24 * 3600  # seconds that a command may be valid: so long its nonce is kept
+_PROGRAM_SECONDS = 300
+_LAST_SECONDS = 10.0  # that a link which is to stop waits for a deed it has begun
+LIMITS = {"queue": 10_000, "steps": 1000, "count": 100, "pixels": 1 << 24}  # what may be limited, and up to where
+
+Facts = dict[str, str | int | float | bool]
+Deed = Callable[[Mapping[str, Any]], tuple[str, Facts]]
+
+
+class Commands:
+    """Takes commands; `deeds` maps each allowed name to what does it."""
+
+    def __init__(
+        self, device: str, key: Path, store: Store, deeds: Mapping[str, Deed], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._device = device
+        self._key = owner_key(key)
+        self._store = store
+        self._deeds = deeds
+        self._clock = clock
+        self._worker = ThreadPoolExecutor(1)  # a deed may take minutes, and the link has other work
+        self._doing: dict[str, tuple[Command, Future[CommandResult]]] = {}
+        self.refused = 0
+
+    def take(self, payload: bytes) -> CommandResult | None:
+        """Begin it (`results` will tell), or give the result of having done it. What is not the owner's gets no
+        answer at all, only a count."""
+        try:
+            command = self._checked(payload)
+        except BadInput as error:
+            self.refused += 1
+            logging.warning("A command was refused: %s", error)
+            return None
+        known = self._known(command.nonce)
+        if known is not None:
+            return known
+        begun = CommandResult(device=self._device, nonce=command.nonce, done=False, detail="Begun.")
+        self._remember(command, begun)
+        self._doing[command.nonce] = command, self._worker.submit(self._do, command)
+        return begun
+
+    def results(self) -> list[CommandResult]:
+        """Those that were done since the last look."""
+        over = [nonce for nonce, (_, future) in self._doing.items() if future.done()]
+        found = []
+        for nonce in over:
+            command, future = self._doing.pop(nonce)
+            found.append(future.result())
+            self._remember(command, found[-1])
+        return found
+
+    def close(self) -> list[CommandResult]:
+        """The results of what is still being done, as far as it ends soon: a deed may be why the link has to stop."""
+        wait([future for _, future in self._doing.values()], _LAST_SECONDS)
+        return self.results()
+
+    def _checked(self, payload: bytes) -> Command:
+        body = read_json(payload, MAX_SMALL)
+        command = read(Command, payload)
+        try:
+            signature = base64.b64decode(command.signature, validate=True)
+            self._key.verify(signature, signed_bytes(body))
+        except (ValueError, InvalidSignature):
+            raise BadInput("The signature is not the owner's: sign with the key that the box was given.") from None
+        if command.device != self._device:
+            raise BadInput(f"The command is for {command.device}: send it to that box.")
+        now = self._clock()
+        if not now < command.expires <= now + LONGEST:
+            raise BadInput("The command is expired, or valid for more than a day: check the clocks and sign it anew.")
+        return command
+
+    def _do(self, command: Command) -> CommandResult:
+        deed = self._deeds.get(command.name)
+        try:
+            if deed is None:
+                raise BadInput(f"This box does not do {command.name}: upgrade it.")
+            detail, facts = deed(command.arguments)
+        except EnsuenoError as error:
+            return CommandResult(device=self._device, nonce=command.nonce, done=False, detail=str(error))
+        return CommandResult(device=self._device, nonce=command.nonce, done=True, detail=detail, facts=facts)
+
+    def _known(self, nonce: str) -> CommandResult | None:
+        row = next(iter(self._store.db.execute("SELECT result FROM nonces WHERE nonce = ?", (nonce,))), None)
+        return None if row is None else CommandResult.model_validate_json(row[0])
+
+    def _remember(self, command: Command, result: CommandResult) -> None:
+        """Before it is done and after: a command whose link died in the middle is not done twice."""
+        with self._store.write() as db:
+            db.execute("DELETE FROM nonces WHERE expires < ?", (self._clock() - LONGEST,))
+            values = (command.nonce, command.expires, result.model_dump_json())
+            db.execute("INSERT OR REPLACE INTO nonces VALUES (?, ?, ?)", values)
+
+
+def deeds(
+    board: Board, journal: Journal, data_dir: Path, figures: Callable[[], Mapping[str, float]]
+) -> dict[str, Deed]:
+    """What this box does for its owner."""
+
+    def restart_engine(arguments: Mapping[str, Any]) -> tuple[str, Facts]:
+        pulse = board.pulse()
+        if pulse is None or not engine_alive(pulse):
+            raise EnsuenoError("No engine is running: see `ensueno doctor` on the box.")
+        os.kill(pulse.pid, signal.SIGTERM)
+        return "The engine was asked to stop and is started again.", {}
+
+    def diagnostics(arguments: Mapping[str, Any]) -> tuple[str, Facts]:
+        return "How the box is now.", {**figures()}
+
+    def activate(arguments: Mapping[str, Any]) -> tuple[str, Facts]:
+        name = arguments.get("bundle")
+        if not isinstance(name, str) or not JOB_ID.fullmatch(name):
+            raise BadInput("Name the bundle, as `ensueno model list` shows it.")
+        return _program(data_dir, "model", "activate", name), {}
+
+    def rollback(arguments: Mapping[str, Any]) -> tuple[str, Facts]:
+        return _program(data_dir, "model", "rollback"), {}
+
+    def limits(arguments: Mapping[str, Any]) -> tuple[str, Facts]:
+        for name, value in arguments.items():
+            if name not in LIMITS or type(value) is not int or not 0 <= value <= LIMITS[name]:
+                known = ", ".join(f"{name} (up to {most})" for name, most in LIMITS.items())
+                raise BadInput(f"Limits are whole numbers, 0 for none: {known}.")
+        journal.limit(arguments)
+        return "What the owner allows now; what is not named is as the box and its bundle have it.", {
+            **journal.limits()
+        }
+
+    return {
+        "restart_engine": restart_engine,
+        "limits": limits,
+        "diagnostics": diagnostics,
+        "activate": activate,
+        "rollback": rollback,
+    }
+
+
+def _program(data_dir: Path, *arguments: str) -> str:
+    """Run one of the box's own commands; its last line. Raises `EnsuenoError` with its sentence."""
+    command = [sys.executable, "-m", "appliance", *arguments, "--data-dir", str(data_dir)]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise EnsuenoError("It took too long and was stopped: try it on the box itself.") from None
+    if answer.returncode != 0:
+        raise EnsuenoError((answer.stderr.strip().splitlines() or ["It failed without a word."])[-1])
+    return (answer.stdout.strip().splitlines() or ["Done."])[-1]
+
+
+def owner_key(path: Path) -> Ed25519PublicKey:
+    """The owner's public key from a PEM file. Raises `BadInput`."""
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise BadInput(f"{path} is no Ed25519 public key (PEM): name another mqtt_owner_key.")
+    return key
+
+
+def signed(command: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
+    """A command as it goes on the wire, signed: for the owner's side and the tests."""
+    body = {"v": 1, **command}
+    return json.dumps(body | {"signature": base64.b64encode(key.sign(signed_bytes(body))).decode()}).encode()

@@ -1,0 +1,1 @@
+"""What ships for the cloud side, checked with the tools it ships for."""
