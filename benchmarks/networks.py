@@ -26,6 +26,7 @@ from appliance.pipeline.manifest import Bundle
 from benchmarks import gemm
 from benchmarks.peers import Seat, versions
 from benchmarks.player import seconds
+from engine_build.source_folder import as_diffusers
 
 Feeds = dict[str, NDArray[Any]]
 Call = Callable[[Feeds], NDArray[Any]]
@@ -103,16 +104,16 @@ def _torch(bundle: Bundle, threads: int, made: Callable[[Any], Any]) -> Loaded:
     import torch
 
     torch.set_num_threads(threads)
-    source = bundle.folder / "source"
 
-    def module(folder: str) -> Any:
+    def module(source: Path, folder: str) -> Any:
         kind = json.loads((source / folder / "config.json").read_text())["_class_name"]
         found = getattr(diffusers, kind).from_pretrained(
             source / folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
         return found.eval()
 
-    unet, vae = module("unet"), module("vae")
+    with as_diffusers(bundle.folder) as source:
+        unet, vae = module(source, "unet"), module(source, "vae")
     call_unet = made(lambda *given: unet(*given, return_dict=False)[0])
     call_vae = made(lambda latents: vae.decode(latents, return_dict=False)[0])
 

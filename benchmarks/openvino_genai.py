@@ -22,8 +22,9 @@ from transformers import AutoTokenizer
 
 from appliance.pipeline.manifest import Bundle
 from benchmarks.player import Array, Wish
+from engine_build.source_folder import as_diffusers
 
-_NETWORKS = {"text_encoder": "text_encoder", "unet": "unet", "vae_decoder": "vae"}  # ours: its folder in source/
+_NETWORKS = {"text_encoder": "text_encoder", "unet": "unet", "vae_decoder": "vae"}  # ours: its folder of diffusers
 _SCHEDULER = {"_class_name": "EulerDiscreteScheduler", "num_train_timesteps": 1000, "prediction_type": "epsilon"}
 
 
@@ -31,8 +32,8 @@ class GenAi:
     """As its samples use it, but for the threads and the others' precision."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            convert(bundle, Path(folder))
+        with tempfile.TemporaryDirectory() as folder, as_diffusers(bundle.folder) as source:
+            convert(bundle, source, Path(folder))
             settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
             self._pipeline: Any = openvino_genai.Text2ImagePipeline(folder, "CPU", **settings)
 
@@ -53,9 +54,8 @@ class GenAi:
         return None, np.array(drawn.data)[0]
 
 
-def convert(bundle: Bundle, out: Path) -> None:
-    """Write the bundle as the folder that GenAI reads: OpenVINO's own files in float32, and configs."""
-    source = bundle.folder / "source"
+def convert(bundle: Bundle, source: Path, out: Path) -> None:
+    """Write the bundle as GenAI reads it, OpenVINO's files in float32; `source` is its diffusers folder."""
     core: Any = ov.Core()
     for ours, theirs in _NETWORKS.items():
         (out / ours).mkdir()

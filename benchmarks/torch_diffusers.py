@@ -1,4 +1,4 @@
-"""diffusers: the bundle's source/ folder in its own classes, torch eager, its own FlowMatchEuler scheduler.
+"""diffusers: the bundle's diffusers folder in its own classes, torch eager, its own FlowMatchEuler scheduler.
 
 StableDiffusionPipeline itself cannot be called with this scheduler (it asks for `scale_model_input`, which flow
 matching has not), so its loop is written out: the same calls in the same order.
@@ -17,20 +17,21 @@ from transformers import AutoTokenizer, CLIPTextModel
 
 from appliance.pipeline.manifest import Bundle
 from benchmarks.player import Array, Wish
+from engine_build.source_folder import as_diffusers
 
 
 class Diffusers:
     """Weights in float32, as everyone computes; eager is what `from_pretrained` gives."""
 
-    def __init__(self, bundle: Bundle, compiled: bool) -> None:
-        source = bundle.folder / "source"
+    def __init__(self, source: Path, max_length: int, compiled: bool) -> None:
+        """`source` is the diffusers folder; prompts are cut to `max_length` tokens."""
         weights: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
         self._tokenizer: Any = AutoTokenizer.from_pretrained(source / "tokenizer", local_files_only=True)
         self._text_encoder: Any = CLIPTextModel.from_pretrained(source / "text_encoder", dtype=torch.float32, **weights)
         self._unet = _loaded(UNet2DConditionModel, source / "unet", torch_dtype=torch.float32, **weights)
         self._vae = _loaded(AutoencoderTiny, source / "vae", torch_dtype=torch.float32, **weights)
         self._scheduler = _loaded(FlowMatchEulerDiscreteScheduler, source / "scheduler")
-        self._length = bundle.manifest.tokenizer.max_length
+        self._length = max_length
         for network in (self._text_encoder, self._unet, self._vae):
             network.eval()
         if compiled:
@@ -69,6 +70,7 @@ def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def load(bundle: Bundle, threads: int, compiled: bool = False) -> Diffusers:
-    """Read the source/ folder."""
+    """Read the diffusers folder."""
     torch.set_num_threads(threads)
-    return Diffusers(bundle, compiled)
+    with as_diffusers(bundle.folder) as source:
+        return Diffusers(source, bundle.manifest.tokenizer.max_length, compiled)

@@ -1,4 +1,4 @@
-"""The command line: `python -m engine_build export | verify | build | quantize`."""
+"""The command line: `python -m engine_build export | verify | source | build | quantize`."""
 
 from __future__ import annotations
 
@@ -84,11 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check a bundle: hashes, headers, and that it computes")
     verify.add_argument("bundle", type=Path, metavar="BUNDLE")
     verify.set_defaults(run=_verify)
+    source = commands.add_parser("source", help="write the diffusers folder of a bundle, to train or to export again")
+    source.add_argument("bundle", type=Path, metavar="BUNDLE")
+    source.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="its weights are links to the bundle's"
+    )
+    source.set_defaults(run=_source)
     build = commands.add_parser("build", help="build a bundle's plans for a GPU; needs no torch")
     _add_build(build)
     quantize = commands.add_parser("quantize", help="a bundle in int8, if its pictures hold")
     _add_quantize(quantize)
-    for command in (export, verify, build, quantize):
+    for command in (export, verify, source, build, quantize):
         command.add_argument("--json", action="store_true", help="print the result as json")
     return parser
 
@@ -166,6 +172,14 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
     if not options.bundle.is_dir():
         raise BadInput(f"There is no folder {options.bundle}: name a bundle.")
     return verify(options.bundle, _say)
+
+
+def _source(options: argparse.Namespace) -> dict[str, Any]:
+    from engine_build.source_folder import diffusers_folder
+
+    if not options.bundle.is_dir():
+        raise BadInput(f"There is no folder {options.bundle}: name a bundle.")
+    return {"bundle": str(options.bundle), "out": str(diffusers_folder(options.bundle, options.out))}
 
 
 def _build(options: argparse.Namespace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from engine_build.tensor_file import read_header
 
 MAX_JSON = 64 * 1024 * 1024
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+LINKS = "links.json"  # of a bundle's source/: where the weights are
 PREPROCESSOR = "feature_extractor/preprocessor_config.json"
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 WEIGHTS = {
@@ -169,6 +170,11 @@ def _check_weights(folder: Path, stem: str) -> str | None:
     pickled = next(_pickled(folder), None)
     if pickled is not None:
         raise _convert(pickled)
+    if (folder.parent / LINKS).is_file():
+        raise BadInput(
+            f"{folder.parent} is a bundle's, and its weights lie in the bundle: write it whole with "
+            "`python -m engine_build source BUNDLE --out FOLDER` first."
+        )
     raise BadInput(f"{folder.name} has no {stem}.safetensors: save it with safe_serialization=True.")
 
 

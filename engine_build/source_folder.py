@@ -1,23 +1,32 @@
-"""`source/` of a bundle: the diffusers folder again, its weights links to the ones in `onnx/`."""
+"""`source/` of a bundle: what its diffusers folder holds beside weights and tokenizers, which the bundle has already.
+
+`links.json` says where those lie. The bundle itself holds no link, so that it survives a zip, a Windows checkout and a
+copy of any kind; whoever needs the diffusers folder writes it again, weights as links.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from appliance.errors import BadInput
 from engine_build.components import Network
-from engine_build.source import PREPROCESSOR, WEIGHTS, Source, read_json
+from engine_build.source import LINKS, PREPROCESSOR, WEIGHTS, Source, read_json
 
 
 def write_source(source: Source, bundle: Path, networks: tuple[Network, ...]) -> None:
-    """Write it into the bundle: a diffusers folder whose weights are links to the ones in `onnx/`."""
+    """Write it into the bundle, whose networks and tokenizers are there."""
     folder = bundle / "source"
+    links: dict[str, str] = {}
     for network in {network.folder: network for network in networks}.values():
         (folder / network.folder).mkdir(parents=True)
         _write_json(folder / network.folder / "config.json", source.configs[network.folder])
-        link = folder / network.folder / f"{WEIGHTS[network.folder]}.safetensors"
-        link.symlink_to(Path("../..") / network.weights)
+        links[f"{network.folder}/{WEIGHTS[network.folder]}.safetensors"] = network.weights
     if source.feature_extractor is not None:
         (folder / PREPROCESSOR).parent.mkdir()
         _write_json(folder / PREPROCESSOR, source.feature_extractor)
@@ -27,13 +36,42 @@ def write_source(source: Source, bundle: Path, networks: tuple[Network, ...]) ->
     card = source.card.model_dump(exclude_defaults=True)
     if card:
         _write_json(folder / "ensueno.json", card)
-    for tokenizer in (path.parent.name for path in sorted(bundle.glob("tokenizer*/tokenizer.json"))):
-        _write_tokenizer(source.folder / tokenizer, folder / tokenizer)
+    for path in sorted(bundle.glob("tokenizer*/tokenizer.json")):
+        name = str(path.relative_to(bundle))
+        links[name] = name
+        _write_tokenizer_config(source.folder / path.parent.name, folder / path.parent.name)
+    _write_json(folder / LINKS, links)
 
 
-def _write_tokenizer(theirs: Path, ours: Path) -> None:
+def diffusers_folder(bundle: Path, out: Path) -> Path:
+    """Write the diffusers folder of a bundle as the new folder `out`: its configs, and links to its weights and
+    tokenizers; → `out`. Raises `BadInput`."""
+    links = read_json(bundle / "source" / LINKS)
+    if out.exists():
+        raise BadInput(f"{out} exists: name a folder that does not.")
+    root = bundle.resolve()
+    shutil.copytree(bundle / "source", out, ignore=shutil.ignore_patterns(LINKS))
+    for name, where in links.items():
+        target = (root / str(where)).resolve()
+        if Path(name).is_absolute() or ".." in Path(name).parts or not target.is_relative_to(root):
+            raise BadInput(f"source/{LINKS} leads out of the bundle ({name[:60]}): export it again.")
+        if not target.is_file():
+            raise BadInput(
+                f"{bundle.name} has no {str(where)[:60]}, which source/{LINKS} names: copy the bundle again."
+            )
+        (out / name).symlink_to(target)
+    return out
+
+
+@contextmanager
+def as_diffusers(bundle: Path) -> Iterator[Path]:
+    """The diffusers folder of a bundle, for a while. Raises `BadInput`."""
+    with tempfile.TemporaryDirectory() as place:
+        yield diffusers_folder(bundle, Path(place) / bundle.name)
+
+
+def _write_tokenizer_config(theirs: Path, ours: Path) -> None:
     ours.mkdir()
-    (ours / "tokenizer.json").symlink_to(f"../../{ours.name}/tokenizer.json")
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (theirs / name).is_file():
             _write_json(ours / name, read_json(theirs / name))

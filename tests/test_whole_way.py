@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,9 +94,9 @@ def test_an_unknown_word_gives_a_picture_and_never_an_error(served: Served, prom
     assert served.ended(job["id"])["state"] == "finished"
 
 
-def test_the_source_folder_holds_the_same_weights_once() -> None:
-    source = Path(BUNDLED) / "source"
-    for name in ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model"):
-        link = source / f"{name}.safetensors"
-        assert link.is_symlink()
-        assert link.resolve().parent == (Path(BUNDLED) / "onnx").resolve()
+def test_the_source_folder_holds_no_weights_and_says_where_they_lie() -> None:
+    links = json.loads((Path(BUNDLED) / "source" / "links.json").read_text())
+    assert {"text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors"} < set(links)
+    assert all((Path(BUNDLED) / where).is_file() for where in links.values())
+    assert not any(path.is_symlink() for path in Path(BUNDLED).rglob("*"))
+    assert not list((Path(BUNDLED) / "source").rglob("*.safetensors"))

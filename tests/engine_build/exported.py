@@ -20,6 +20,7 @@ from appliance.request import GenerationRequest
 from engine_build import onnx_export, plans
 from engine_build.bundle import Choices, export_with
 from engine_build.source import Source
+from engine_build.source_folder import as_diffusers
 from engine_build.targets import Target, tensorrt_rtx
 from tests.engine_build.conftest import library
 
@@ -59,11 +60,12 @@ def ours(bundle: Bundle, wish: GenerationRequest) -> tuple[DenoiseState, Denoise
 
 
 def theirs(bundle: Bundle, scheduler: Any, first: DenoiseState, **arguments: Any) -> Any:
-    """diffusers' final latents (1, C, h, w) from the same noise, with the bundle's own source folder."""
+    """diffusers' final latents (1, C, h, w) from the same noise, with the bundle's own diffusers folder."""
     import torch
 
     with onnx_export.quiet():
-        pipeline = library().DiffusionPipeline.from_pretrained(str(bundle.folder / "source"), local_files_only=True)
+        with as_diffusers(bundle.folder) as source:
+            pipeline = library().DiffusionPipeline.from_pretrained(str(source), local_files_only=True)
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **arguments.pop("config", {}))
         pipeline.set_progress_bar_config(disable=True)
         noise = first.latents[None] / np.float32(first.schedule.init_noise_sigma)

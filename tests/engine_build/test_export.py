@@ -62,7 +62,20 @@ def bundle(exported: tuple[Path, dict[str, Any]]) -> Path:
 
 @pytest.fixture
 def copy(bundle: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bundle, tmp_path / "copy", symlinks=True))
+    return Path(
+        shutil.copytree(
+            bundle,
+            tmp_path / "copy",
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def source(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The diffusers folder of the bundle, as the command writes it."""
+    out = tmp_path_factory.mktemp("sources") / "tiny"
+    assert main(["source", str(bundle), "--out", str(out)]) == 0
+    return out
 
 
 def networks(folder: Path) -> dict[str, Network]:
@@ -111,8 +124,8 @@ def test_every_network_answers_as_torch_does(exported: tuple[Path, dict[str, Any
         assert sorted(shape[0] for shape in report["shapes"]) == [1, 2, 3]
 
 
-def test_weights_are_stored_once_under_their_own_names(bundle: Path) -> None:
-    declarations = networks(bundle / "source")
+def test_weights_are_stored_once_under_their_own_names(bundle: Path, source: Path) -> None:
+    declarations = networks(source)
     for name in NETWORKS:
         stored = read_header(bundle / declarations[name].weights)
         graph = onnx.load(str(bundle / f"onnx/{name}.onnx"), load_external_data=False).graph
@@ -137,14 +150,14 @@ def test_the_graph_tells_nothing_of_the_machine_that_made_it(bundle: Path) -> No
         assert b"site-packages" not in (bundle / f"onnx/{name}.onnx").read_bytes()
 
 
-def test_diffusers_loads_the_source_folder(bundle: Path, flow_folder: Path) -> None:
+def test_diffusers_loads_the_source_folder(source: Path, flow_folder: Path) -> None:
     with onnx_export.quiet():
         import diffusers
 
         library: Any = diffusers
         pipelines = [
             library.StableDiffusionPipeline.from_pretrained(str(folder), local_files_only=True)
-            for folder in (flow_folder, bundle / "source")
+            for folder in (flow_folder, source)
         ]
     for part in ("text_encoder", "unet", "vae"):
         before, after = (getattr(pipeline, part).state_dict() for pipeline in pipelines)
@@ -168,24 +181,25 @@ def test_a_picture_comes_out(bundle: Path) -> None:
     assert not np.array_equal(latents[0], latents[2])
 
 
-def test_a_second_export_from_the_bundles_own_source_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
-    """In another process; float16 weights round to themselves, so `source/` is as good as the first folder."""
+def test_a_second_export_from_the_bundles_own_source_gives_the_same_bytes(
+    bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    """In another process; float16 weights round to themselves, so it is as good as the first folder."""
     again = tmp_path / "again"
-    assert main(["export", str(bundle / "source"), "--out", str(again)]) == 0
+    assert main(["export", str(source), "--out", str(again)]) == 0
     names = sorted(path.relative_to(bundle) for path in bundle.rglob("*"))
     assert names == sorted(path.relative_to(again) for path in again.rglob("*"))
     for name in names:
-        if (bundle / name).is_symlink():
-            assert (bundle / name).readlink() == (again / name).readlink()
-        elif (bundle / name).is_file():
+        assert not (bundle / name).is_symlink()
+        if (bundle / name).is_file():
             assert (bundle / name).read_bytes() == (again / name).read_bytes(), name
 
 
 def test_a_corrupted_weight_fails_parity_and_verify(
-    copy: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+    copy: Path, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    network = networks(bundle / "source")["unet"]
-    answers = reference(network, bundle / "source")
+    network = networks(source)["unet"]
+    answers = reference(network, source)
     assert parity.check(network, OnnxRuntime().load(Bundle.open(copy), "unet"), answers).error < 1e-5
 
     path = copy / network.weights
@@ -200,8 +214,8 @@ def test_a_corrupted_weight_fails_parity_and_verify(
 
 
 @pytest.mark.parametrize("spoil", ["fixed", "swapped", "renamed"])
-def test_a_dimension_that_is_not_as_declared_is_caught(spoil: str, copy: Path, bundle: Path) -> None:
-    network = networks(bundle / "source")["unet"]
+def test_a_dimension_that_is_not_as_declared_is_caught(spoil: str, copy: Path, source: Path) -> None:
+    network = networks(source)["unet"]
     path = copy / network.file
     onnx_export.check_tensors(network, path)
     model = onnx.load(str(path), load_external_data=False)
@@ -217,7 +231,7 @@ def test_a_dimension_that_is_not_as_declared_is_caught(spoil: str, copy: Path, b
         onnx_export.check_tensors(network, path)
 
 
-def test_a_network_that_fixes_a_dimension_is_not_exported(bundle: Path, tmp_path: Path) -> None:
+def test_a_network_that_fixes_a_dimension_is_not_exported(source: Path, tmp_path: Path) -> None:
     """The text encoder with a body that only knows a batch of two, as a careless `chunk` would have it."""
     import torch
 
@@ -230,28 +244,27 @@ def test_a_network_that_fixes_a_dimension_is_not_exported(bundle: Path, tmp_path
             first, second = self.model(input_ids, return_dict=False)[0].chunk(2, 0)
             return torch.cat([second, first])
 
-    source = Source.open(bundle / "source")
-    network = dataclasses.replace(networks(bundle / "source")["text_encoder"], wrap=Careless)
+    network = dataclasses.replace(networks(source)["text_encoder"], wrap=Careless)
     (tmp_path / "onnx").mkdir()
     with onnx_export.quiet():
-        model = onnx_export.load(source, network)
+        model = onnx_export.load(Source.open(source), network)
         with pytest.raises(Exception, match=r"must not be used|[Cc]onstraint"):
             onnx_export.write(model, network, tmp_path, "float16")
 
 
 @needs_rtx
 def test_opset_23_attends_in_one_operator_with_the_same_numbers_and_tensorrt_refuses_it(
-    copy: Path, bundle: Path, tmp_path: Path
+    copy: Path, source: Path, tmp_path: Path
 ) -> None:
     """In float32: so it is no default, and a bundle that has it needs a float16 set beside it for TensorRT."""
-    network = networks(bundle / "source")["unet"]
+    network = networks(source)["unet"]
     with onnx_export.quiet():
-        model = onnx_export.load(Source.open(bundle / "source"), network)
+        model = onnx_export.load(Source.open(source), network)
         onnx_export.write_graph(model, network, copy / network.file, copy / network.weights, 23)
     graph = onnx.load(str(copy / network.file), load_external_data=False).graph
     assert "Attention" in {node.op_type for node in graph.node}
     assert "Softmax" not in {node.op_type for node in graph.node}
-    answers, changed = reference(network, bundle / "source"), Bundle.open(copy)
+    answers, changed = reference(network, source), Bundle.open(copy)
     for engine in (OnnxRuntime(), OpenVino()):
         assert parity.check(network, engine.load(changed, "unet"), answers).error < 1e-5
     profile, progress = sources(changed)["unet"].profile, BuildProgress(tmp_path / "progress.json", ["unet"])
@@ -275,16 +288,39 @@ def test_a_bundle_is_replaced_and_a_failed_export_leaves_it(
     assert sorted(path.name for path in copy.parent.iterdir()) == ["copy", "folder"]
 
 
-def test_a_link_that_leads_out_of_the_bundle_is_refused(copy: Path, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").write_text("x")
-    link = copy / "source/unet/diffusion_pytorch_model.safetensors"
-    link.unlink()
-    link.symlink_to(tmp_path / "elsewhere")
-    assert main(["verify", str(copy)]) == 2
+@pytest.mark.parametrize(
+    ("links", "said"),
+    [
+        (
+            {"unet/model.safetensors": "../elsewhere"},
+            "leads out of the bundle (unet/model.safetensors): export it again",
+        ),
+        ({"../model.safetensors": "onnx/unet.safetensors"}, "leads out of the bundle (../model.safetensors)"),
+        ({"unet/model.safetensors": "onnx/gone"}, "copy has no onnx/gone, which source/links.json names: copy the"),
+    ],
+)
+def test_a_source_that_leads_elsewhere_is_refused(
+    copy: Path, tmp_path: Path, links: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "source" / "links.json").write_text(json.dumps(links))
+    assert main(["source", str(copy), "--out", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
 
 
-def test_axes_are_what_a_profile_needs(bundle: Path) -> None:
-    axes = networks(bundle / "source")["unet"].axes
+def test_a_source_folder_is_new(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["source", str(bundle), "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"{tmp_path} exists: name a folder that does not.\n"
+
+
+def test_what_a_bundle_holds_of_it_is_no_whole_folder(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(bundle / "source"), "--out", str(tmp_path / "out")]) == 2
+    assert "write it whole with `python -m engine_build source BUNDLE --out FOLDER` first" in capsys.readouterr().err
+
+
+def test_axes_are_what_a_profile_needs(source: Path) -> None:
+    axes = networks(source)["unet"].axes
     assert axes["h"] == Axis("h", 2, 512)
     assert axes["batch"].multiple == 1
 

@@ -19,6 +19,7 @@ from engine_build.bundle import Choices
 from engine_build.parity import relative_error
 from engine_build.scheduler import settings_from
 from engine_build.source import Source
+from engine_build.source_folder import as_diffusers
 from tests.engine_build import family_folders
 from tests.engine_build.conftest import library
 from tests.engine_build.exported import (
@@ -158,12 +159,8 @@ def test_the_safety_checker_says_what_diffusers_own_says(sd2: Exported) -> None:
 
     distance: Any = safety_checker.cosine_distance
 
-    with onnx_export.quiet():
-        model = (
-            library()
-            .StableDiffusionPipeline.from_pretrained(str(sd2.bundle.folder / "source"), local_files_only=True)
-            .safety_checker
-        )
+    with onnx_export.quiet(), as_diffusers(sd2.bundle.folder) as source:
+        model = library().StableDiffusionPipeline.from_pretrained(str(source), local_files_only=True).safety_checker
     given = np.random.default_rng(3).standard_normal((40, 3, family_folders.SEEN, family_folders.SEEN), np.float32)
     given[:20] *= np.linspace(0, 3, 20, dtype=np.float32)[:, None, None, None]
     ours = OnnxRuntime().load(sd2.bundle, "safety_checker").run({"clip_input": given})["score"]
