@@ -29,7 +29,7 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How much is kept: bytes of pictures, and days of the box's own life (the time that it was on); None: all."""
+    """How much is kept of what may go: bytes, and days of the box's own life (the time that it was on); None: all."""
 
     most_bytes: int | None = None
     most_days: float | None = None
@@ -77,17 +77,25 @@ class Keeper:
         most_bytes, most_days = self._rules.most_bytes, self._rules.most_days
         found = {}
         if most_days is not None:
-            found = dict.fromkeys(self._journal.gallery.older(most_days * DAY, AT_ONCE), "age")
+            found = dict.fromkeys(self._journal.gallery.older(most_days * DAY)[:AT_ONCE], "age")
         if most_bytes is not None:
-            sizes = self._store.sizes()
-            left = sum(sizes.values()) - sum(sizes.get(image_id, 0) for image_id in found)
-            for image_id in self._journal.gallery.older(0.0, AT_ONCE) if left > most_bytes else ():
-                if left <= most_bytes:
-                    break
-                if image_id not in found:
-                    found[image_id] = "bytes"
-                    left -= sizes.get(image_id, 0)
+            for image_id in self._beyond(most_bytes)[:AT_ONCE]:
+                found.setdefault(image_id, "bytes")
         return found
+
+    def _beyond(self, most_bytes: int) -> list[str]:
+        """The oldest of those that may go, but for the newest that fit. What stays whatever happens does not count:
+        else many favourites would cost each new picture its place."""
+        sizes = self._store.sizes()
+        if sum(sizes.values()) <= most_bytes:
+            return []
+        may_go = self._journal.gallery.older(0.0)
+        room = most_bytes
+        for place, image_id in reversed(list(enumerate(may_go))):
+            room -= sizes.get(image_id, 0)
+            if room < 0:
+                return may_go[: place + 1]
+        return []
 
     def _sweep(self) -> None:
         """Files first, then whose they are: one that is drawn meanwhile belongs to an open job.

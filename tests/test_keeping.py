@@ -81,7 +81,7 @@ def test_without_rules_nothing_goes(home: Home) -> None:
 def test_above_the_bytes_the_oldest_go_and_favourites_stay(home: Home) -> None:
     first, second, third, fourth = (home.draw()[0] for _ in range(4))
     home.journal.gallery.favourite(first, True)
-    home.keeper(most_bytes=2 * SIZE).turn()
+    home.keeper(most_bytes=SIZE).turn()
     assert home.shown() == {first, fourth} == home.store.names()
     with pytest.raises(NotFound):
         home.journal.gallery.image(second)
@@ -97,6 +97,17 @@ def test_favourites_stay_however_many_bytes_they_are(home: Home) -> None:
         assert home.journal.gallery.favourite(image, True).favourite
     home.keeper(most_bytes=1).turn()
     assert home.shown() == set(made)
+
+
+def test_favourites_cost_no_other_picture_its_place(home: Home) -> None:
+    for image in home.draw(3):
+        home.journal.gallery.favourite(image, True)
+    older, newest = (home.draw()[0] for _ in range(2))
+    home.keeper(most_bytes=2 * SIZE).turn()
+    assert {older, newest} < home.shown()
+    home.keeper(most_bytes=SIZE).turn()
+    assert newest in home.shown()
+    assert older not in home.shown()
 
 
 def test_age_is_time_that_the_box_was_on(home: Home) -> None:

@@ -121,11 +121,15 @@ class Box:
         self._signal(name, signal.SIGKILL)
         until(lambda: not self.alive(name))
 
+    def ask_to_stop(self, name: str) -> None:
+        """SIGTERM, as systemd would; it is not waited for."""
+        if self.alive(name):
+            signal.pidfd_send_signal(self._handles[name], signal.SIGTERM)
+
     def stop(self) -> None:
         """Ask both to stop in good order."""
         for name in NAMES:
-            if self.alive(name):
-                signal.pidfd_send_signal(self._handles[name], signal.SIGTERM)
+            self.ask_to_stop(name)
         until(lambda: not any(self.alive(name) for name in NAMES))
 
     def call(self, method: str, path: str, body: Any = None, timeout: float = 5.0) -> tuple[int, Any]:

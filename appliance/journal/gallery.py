@@ -102,17 +102,15 @@ class Gallery:
             db.execute("DELETE FROM images WHERE id = ?", (image_id,))
         return image
 
-    def older(self, seconds: float, limit: int) -> list[str]:
+    def older(self, seconds: float) -> list[str]:
         """Pictures that may go and are older than so many seconds of the box's own life, oldest first.
 
         No favourites, and none that were found again (their job has their id): nobody knows any more which were.
         """
         self._age.keep()
         with self._database.read() as db:
-            asked = (
-                "SELECT id FROM images WHERE NOT favourite AND job <> id AND ifnull(lived, 0) <= ? ORDER BY seq LIMIT ?"
-            )
-            return [row[0] for row in db.execute(asked, (self._age.lived(db) - seconds, limit))]
+            asked = "SELECT id FROM images WHERE NOT favourite AND job <> id AND ifnull(lived, 0) <= ? ORDER BY seq"
+            return [row[0] for row in db.execute(asked, (self._age.lived(db) - seconds,))]
 
     def open_images(self) -> set[str]:
         """The image ids of every job that is still to be drawn."""
