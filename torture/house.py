@@ -9,7 +9,7 @@ from torture.history import History
 from torture.requesters import Door
 
 _PAUSE = 0.05  # seconds
-_KEPT = 30  # pictures are always left, so that there is something to keep
+_KEPT = 10  # pictures are always left, so that there is something to keep
 _ACTS = ("heart", "thumb", "delete")
 
 

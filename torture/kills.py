@@ -16,7 +16,8 @@ from torture.rest import keep_until_rest
 
 _STEPS = (10, 100)  # of a millisecond and more: the engine is never long without work
 _PASSES = 3.0  # seconds for a process to come by the point it was told to die at
-_SELDOM = ("open", "stop", "cancel", "fail", "release")  # passed once or so in a process's life
+# passed once or so in a process's life
+_SELDOM = ("open", "stop", "cancel", "fail", "release", "favourite", "feedback", "forget")
 _WRITES = {
     "web": ("open", "submit", "cancel", "favourite", "feedback", "forget"),
     "engine": ("open", "open_session", "claim", "finish", "stop", "fail", "release"),
