@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from appliance.images import ImageStore
 from appliance.journal import Journal
@@ -20,6 +21,12 @@ from appliance.request import GenerationRequest, Offer
 from appliance.worker.checkpoint import Checkpoints
 from appliance.worker.drive import Driver
 from tests.tiny_bundles import make_starting_bundle, make_tiny_bundle
+
+# A slow machine is no fault of the code: nothing here fails for the time that it takes.
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -307,7 +307,7 @@ class Life(RuleBasedStateMachine):
             assert [image.id for image in journal.gallery.images(limit=1000)] == self.gallery[::-1]
 
 
-MANY = settings(max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=60, stateful_step_count=30, suppress_health_check=list(HealthCheck))
 
 
 def test_the_journal_lives_as_its_model() -> None:

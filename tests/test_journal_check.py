@@ -90,7 +90,7 @@ def test_the_write_ahead_log_goes_with_it(journal: Path) -> None:
     assert not (journal.parent / "journal.db-wal").exists()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(number=st.integers(0, 2**32))
 def test_any_page_overwritten_by_noise_is_found(
     written: bytes, tmp_path_factory: pytest.TempPathFactory, number: int

@@ -184,7 +184,7 @@ GOOD = {kind: file(painting(), kind) for kind in FORMATS} | {"MASK": file(painti
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_damage_makes_it_stumble(data: st.DataObject) -> None:
     """Flipped, cut, doubled and spliced bytes: a picture of the right size or one sentence, and no other error."""
     sent = bytearray(GOOD[data.draw(st.sampled_from(sorted(GOOD)))])
@@ -199,7 +199,7 @@ def test_no_damage_makes_it_stumble(data: st.DataObject) -> None:
 
 
 @given(sent=st.binary(max_size=200) | st.text(max_size=200) | st.integers() | st.none())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_value_makes_it_stumble(sent: Any) -> None:
     with pytest.raises(BadInput):
         colours(sent)

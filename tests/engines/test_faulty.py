@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -66,7 +66,6 @@ def test_a_crash_is_a_segmentation_fault(drawn: TextToImage, tmp_path: Path) -> 
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGSEGV
 
 
-@settings(deadline=None)
 @given(st.text(max_size=12).filter(lambda order: order not in ORDERS))
 def test_an_unknown_order_is_refused(order: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
@@ -79,7 +78,6 @@ def test_an_order_is_taken_once(tmp_path: Path) -> None:
     assert take(tmp_path) is None
 
 
-@settings(deadline=None)
 @given(h=st.integers(1, 40), w=st.integers(1, 40), batch=st.integers(1, 3), scale=st.integers(1, 16))
 def test_dynamic_dimensions_come_from_what_is_fed(h: int, w: int, batch: int, scale: int) -> None:
     component = Component(

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mqtt import topics
@@ -199,7 +199,7 @@ _PAYLOADS = (
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(payload=_PAYLOADS, response_topic=st.none() | st.text(max_size=40) | st.just("ensueno/v1/replies/a"))
 def test_no_payload_and_no_property_harms_the_door(box: Rig, payload: bytes, response_topic: str | None) -> None:
     said: list[str] = []

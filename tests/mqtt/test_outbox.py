@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mqtt.messages import Ack, Telemetry, read_telemetry
@@ -159,7 +159,7 @@ def test_a_large_backlog_waits_for_the_collector_in_windows(outbox: Outbox) -> N
     assert len(wire.records) > first
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["add", "ack", "cut", "restart", "turn", "silence"]), st.integers(0, 3)), max_size=40

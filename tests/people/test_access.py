@@ -189,7 +189,7 @@ def test_the_door_is_remembered(access: Access, tmp_path: Path) -> None:
     assert access.door() is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["invite", "right", "wrong", "wait", "reboot", "revoke"]), max_size=14))
 def test_nobody_is_ever_let_in_but_by_the_newest_pin_in_time(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]

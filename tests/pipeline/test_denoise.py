@@ -111,7 +111,7 @@ NOISE_7_1 = [-0.5934703, 1.547825, -0.5029522]
 
 
 @given(seed=st.integers(0, 2**32 - 1), step=st.integers(0, 50))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_noise_is_standard_normal_and_depends_on_seed_and_step(seed: int, step: int) -> None:
     found = Noise(seed).at(step, (64, 64))
     assert found.dtype == np.float32
@@ -129,7 +129,7 @@ def test_noise_is_standard_normal_and_depends_on_seed_and_step(seed: int, step: 
     rows=st.integers(1, 2),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_resuming_is_bit_identical(which: tuple[str, str], steps: int, cut: int, rows: int, seed: int) -> None:
     first = start(*which, steps=steps, rows=rows, seed=seed)
     state = first
@@ -159,7 +159,7 @@ def test_the_checkpoint_of_another_picture_is_refused(other: DenoiseState) -> No
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_checkpoint_is_refused(data: st.DataObject) -> None:
     kept = checkpoint(advance(start(), network(feeds(start()))))
     spot = data.draw(st.integers(0, len(kept) - 1))

@@ -341,7 +341,7 @@ def test_dpmpp_2m_is_of_second_order() -> None:
     spacing=st.sampled_from(["leading", "trailing", "linspace"]),
     shift=st.floats(0.5, 8.0),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_tables_are_sound(count: int, prediction_type: str, spacing: str, shift: float) -> None:
     for name in compatible(prediction_type):
         settings = trained(prediction_type, timestep_spacing=spacing, shift=shift)

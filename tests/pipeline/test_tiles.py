@@ -50,7 +50,7 @@ def smooth(height: int, width: int) -> Array:
     return (sized.numpy() + 0.3 * rng.standard_normal((1, 4, height, width))).astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(8, 40))
 def test_tiles_cover_the_picture_and_their_weights_sum_to_one(height: int, width: int, side: int) -> None:
     latents = np.random.default_rng(height * 100 + width).standard_normal((1, 4, height, width), np.float32)

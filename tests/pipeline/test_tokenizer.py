@@ -46,7 +46,7 @@ def test_case_and_empty_text(tokenizer: Tokenizer) -> None:
 
 
 @given(text=st.text(max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text(tokenizer: Tokenizer, text: str) -> None:
     tokens = tokenizer(text)
     assert tokens.token_ids.shape == (1, LENGTH)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torture.checker import Verdict, check
@@ -132,7 +132,7 @@ def test_each_planted_wrong_is_found(folder: Path, plant: Callable[[Path], None]
     assert "WRONG" in verdict.told()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(lost=st.sets(st.integers(100, 200), min_size=1, max_size=5))
 def test_exactly_the_lost_are_named(lived: Path, tmp_path: Path, lost: set[int]) -> None:
     lines = (lived / "history.jsonl").read_text()

@@ -6,7 +6,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torture.disk import SECTOR, File, Folder
@@ -16,7 +16,7 @@ WRITES = st.lists(
               st.integers(1, 255)),
     max_size=4,
 )  # fmt: skip
-PATIENT = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+PATIENT = settings(max_examples=30)
 
 
 def written(writes: list[tuple[int, bytes]]) -> bytes:

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from torture.writelog import Call, Player, parsed
@@ -26,7 +26,6 @@ def played(lines: list[str], where: Path) -> tuple[dict[str, bytes], str]:
     return {path.name: path.read_bytes() for path in where.rglob("*") if path.is_file()}, told
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=50), st.integers(0, 10**9))
 def test_a_call_is_read_back(data: bytes, offset: int) -> None:
     line = f"pwrite64(7, {text(data)}, {len(data)}, {offset}) = {len(data)}\n"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.web.limits import max_body
@@ -83,7 +83,7 @@ FIELDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(fields=st.dictionaries(FIELDS, JSON, max_size=5), route=st.sampled_from([ROUTES[0], ROUTES[2]]))
 def test_no_json_makes_the_box_stumble(box: Box, fields: dict[str, Any], route: str) -> None:
     answer = box.client.post(route, data=json.dumps(fields), content_type="application/json")
@@ -92,7 +92,7 @@ def test_no_json_makes_the_box_stumble(box: Box, fields: dict[str, Any], route: 
         assert answer.get_json()["detail"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(body=st.binary(max_size=300), route=st.sampled_from(ROUTES))
 def test_no_bytes_make_the_box_stumble(box: Box, body: bytes, route: str) -> None:
     assert box.client.post(route, data=body, content_type="application/json").status_code == 400

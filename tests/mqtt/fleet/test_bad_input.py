@@ -30,7 +30,7 @@ def reasons(topic: str, data: bytes) -> list[str]:
     return [refusal.reason for refusal in taken(topic, data).refusals]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=80), st.binary(max_size=300))
 def test_random_messages_are_counted(topic: str, data: bytes) -> None:
     for name in (topic, TOPIC):
@@ -82,7 +82,7 @@ def test_a_record_of_a_wrong_clock_is_acknowledged_but_never_written_at_that_tim
     assert b"picture_seconds" not in reading.series
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True), st.floats(0, 1e9), max_size=256))
 def test_a_device_has_a_bounded_number_of_series_and_in_a_crowd_eight(samples: dict[str, float]) -> None:
     data = payload(record(samples=samples, labels={f"l{number}": "x" for number in range(20)}))

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mqtt import topics
@@ -146,7 +146,7 @@ def test_a_new_disk_is_no_second_device(store: Store) -> None:
     assert counters.value("twins_total") == 0
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(st.lists(st.lists(st.integers(1, 40), max_size=8), max_size=6))
 def test_whatever_the_order_and_the_repeats_each_record_is_kept_once(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import BadInput, Unavailable
@@ -51,7 +51,7 @@ def test_bytes_that_are_no_request_are_refused_or_split_without_loss(data: bytes
     assert b"".join(parts) == data
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(values=st.lists(VALUES, min_size=1, max_size=20), text=TEXTS)
 def test_what_is_written_is_what_a_real_prometheus_tells(
     real_prometheus: RealPrometheus, client: Prometheus, values: list[float], text: str

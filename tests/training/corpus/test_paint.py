@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.stage_hands import Scenes
@@ -40,7 +40,7 @@ def test_every_scene_is_painted_the_same_again(
         assert np.array_equal(made, again.paint(director.scene(index), index))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.data(), st.integers(0, 2**31))
 def test_any_scene_can_be_painted(any_scene: Scenes, painter: Painter, data: st.DataObject, index: int) -> None:
     made = painter.paint(data.draw(any_scene), index)
