@@ -6,6 +6,7 @@ does not become ready is taken back by itself. `--rollback`, which that uses, is
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.served import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = Path(sys.prefix)
@@ -37,6 +40,17 @@ class Device:
         command = [str(self.checkout / "scripts/install-on-jetson"), "--root", str(self.root), "--venv", str(VENV)]
         environment = os.environ | {"ENSUENO_BUNDLE": str(self.bundle), "PYTHONPATH": ""}
         return subprocess.run([*command, *options], capture_output=True, text=True, env=environment)
+
+    def ensueno(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The installed command, asked from a folder; its fixed places are looked for below the root."""
+        command = (self.root / "usr/local/bin/ensueno").read_text()
+        for place in ("/opt/ensueno", "/etc/ensueno"):
+            assert place in command
+            command = command.replace(place, f"{self.root}{place}")
+        told = {name: value for name, value in os.environ.items() if not name.startswith(("ENSUENO_", "PYTHON"))}
+        return subprocess.run(
+            ["sh", "-c", command, "ensueno", *arguments], capture_output=True, text=True, cwd=folder, env=told
+        )
 
     def release(self, name: str = "current") -> str:
         return os.readlink(self.root / "opt/ensueno" / name)
@@ -117,6 +131,31 @@ def test_an_upgrade_keeps_settings_and_pictures_and_can_be_taken_back(device: De
     change(device.checkout / "systemd/ensueno-web.service", "# newest\n")
     assert device.install().returncode == 0
     assert len(list((device.root / "opt/ensueno/releases").iterdir())) == 2  # what runs, and the one before
+
+
+def test_the_command_knows_the_boxs_settings(device: Device, tmp_path: Path) -> None:
+    port = free_port()
+    file = device.root / "etc/ensueno/ensueno.toml"
+    file.write_text(f'port = {port}\nbundle = "{device.bundle}"\ndata_dir = "{tmp_path / "data"}"\n')
+    found = {finding["name"]: finding for finding in json.loads(device.ensueno(tmp_path, "doctor", "--json").stdout)}
+    assert found["port"]["detail"] == f"{port} is free"
+    assert found["data dir"]["detail"] == str(tmp_path / "data")
+    file.unlink()
+    answer = device.ensueno(tmp_path, "doctor")
+    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
+    assert f"{file} cannot be read" in answer.stderr
+
+
+def test_the_command_works_in_the_folder_where_it_is_asked_and_takes_no_code_from_there(
+    device: Device, tmp_path: Path
+) -> None:
+    settings = f'bundle = "{device.bundle}"\nengine = "onnxruntime"\ndata_dir = "{tmp_path / "data"}"\n'
+    (device.root / "etc/ensueno/ensueno.toml").write_text(settings)
+    (tmp_path / "here/appliance").mkdir(parents=True)
+    (tmp_path / "here/appliance/__init__.py").write_text("raise SystemExit('not the box')\n")
+    answer = device.ensueno(tmp_path / "here", "generate", "a red apple", "--out", "apple.png")
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "here/apple.png").stat().st_size > 0
 
 
 def change(file: Path, more: str) -> None:
