@@ -23,7 +23,7 @@ from appliance.bundles.slots import Slots
 from appliance.config import Settings
 from appliance.device import health
 from appliance.device.admission import Admission
-from appliance.errors import BadInput, EnsuenoError, NotFound
+from appliance.errors import BadInput, EnsuenoError, NotFound, kept_status
 from appliance.images import ImageStore
 from appliance.journal import Journal
 from appliance.lock import only_one
@@ -286,7 +286,7 @@ def main(arguments: list[str]) -> int:
         run(config.load(options, file))
     except EnsuenoError as error:
         print(error, file=sys.stderr)
-        return error.exit_status
+        return kept_status(error)
     return 0
 
 
