@@ -321,7 +321,7 @@ def _settings(options: argparse.Namespace) -> config.Settings:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the box's TOML file")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the box's TOML file (ENSUENO_CONFIG's)")
 
 
 def _print_json(value: Any) -> None:

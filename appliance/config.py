@@ -1,4 +1,7 @@
-"""Settings of `ensueno serve`: command line over ENSUENO_… over the TOML file over the defaults; one name in all."""
+"""Settings of `ensueno serve`: command line over ENSUENO_… over the TOML file over the defaults; one name in all.
+
+The file is what `--config` names, or else ENSUENO_CONFIG: so `ensueno` on a box knows that box's settings.
+"""
 
 from __future__ import annotations
 
@@ -126,10 +129,11 @@ class Settings(BaseSettings):
 def load(options: dict[str, Any], config: Path | None = None) -> Settings:
     """Settings from command-line options (None = not given), environment and file. Raises `BadInput`, `BadBundle`.
 
-    Where no bundle is named, it is the active slot's.
+    Where no file is named, it is ENSUENO_CONFIG's; where no bundle is, it is the active slot's.
     """
     given = {key: value for key, value in options.items() if value is not None}
-    from_file = _read(config) if config else {}
+    file = config or os.environ.get("ENSUENO_CONFIG")
+    from_file = _read(Path(file)) if file else {}
     environment = {key for key in Settings.model_fields if f"ENSUENO_{key}".upper() in os.environ}
     merged = {key: value for key, value in from_file.items() if key not in environment} | given
     try:
@@ -139,11 +143,24 @@ def load(options: dict[str, Any], config: Path | None = None) -> Settings:
         where = ".".join(str(part) for part in first["loc"]) or "settings"
         raise BadInput(f"The setting {where}: {first['msg'][:1].lower()}{first['msg'][1:]}.") from None
     paths = {name: getattr(settings, name).expanduser() for name in ("data_dir", "bundle")}
-    if paths["data_dir"].exists() and not paths["data_dir"].is_dir():
-        raise BadInput(f"{paths['data_dir']} is no folder: choose another --data-dir.")
+    _look_into(paths["data_dir"])
     if "bundle" not in settings.model_fields_set:
         paths["bundle"] = Slots(paths["data_dir"]).active() or BUNDLED
     return settings.model_copy(update=paths)
+
+
+def _look_into(data_dir: Path) -> None:
+    """Raises `BadInput` where nothing could be kept; one that is not there yet can be made."""
+    try:
+        (data_dir / "journal.db").stat()
+    except NotADirectoryError:
+        raise BadInput(f"{data_dir} is no folder: choose another --data-dir.") from None
+    except PermissionError:
+        raise BadInput(
+            f"{data_dir} is another user's: do this as that one, on a box with `sudo -u ensueno ensueno ...`."
+        ) from None
+    except OSError:  # whoever uses it tells more
+        return
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -151,6 +168,6 @@ def _read(path: Path) -> dict[str, Any]:
         settings: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         return settings
     except OSError:
-        raise BadInput(f"The configuration file {path} cannot be read.") from None
+        raise BadInput(f"The configuration file {path} cannot be read: check --config or ENSUENO_CONFIG.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not valid TOML: {error}.") from None

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from appliance import failpoints
-from appliance.errors import NoRoom
+from appliance.errors import BadInput, NoRoom
 
 PARTIAL = ".partial"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -42,6 +42,13 @@ def replace(path: Path, data: bytes | memoryview, mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+def unusable(folder: Path, error: OSError) -> BadInput | NoRoom:
+    """What to say of a data dir that takes no file: it was named wrongly, or another day it may."""
+    if error.errno in (*FULL, errno.EIO):
+        return NoRoom(f"{folder} cannot be used now ({error.strerror}): make room there, or check the disk.")
+    return BadInput(f"{folder} cannot be used ({error.strerror}): choose another --data-dir.")
 
 
 def private_folder(folder: Path) -> None:

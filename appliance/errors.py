@@ -49,6 +49,14 @@ class BadBundle(BadInput):
     title = "Bad model bundle"
 
 
+def kept_status(error: EnsuenoError) -> int:
+    """The exit status of a process that systemd keeps and, after a 2, leaves to lie until its settings are mended.
+
+    A bad bundle is no 2 there: it may be on trial, and then the engine brings the one before back.
+    """
+    return 1 if isinstance(error, BadBundle) else error.exit_status
+
+
 class TooLarge(BadInput):
     status = 413
     title = "Too large"

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from appliance import durable
-from appliance.errors import BadInput, Unavailable
+from appliance.errors import Unavailable
 
 
 @contextmanager
 def only_one(path: Path, who: str) -> Iterator[None]:
-    """Hold the lock at `path`. Raises `Unavailable` when another does, `BadInput` when it cannot lie there."""
+    """Hold the lock at `path`. Raises `Unavailable` when another does, `BadInput` or `NoRoom` where it cannot lie."""
     try:
         durable.private_folder(path.parent)
         file = path.open("w")
     except OSError as error:
-        raise BadInput(f"{path.parent} cannot be used ({error.strerror}): choose another --data-dir.") from None
+        raise durable.unusable(path.parent, error) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,6 +11,11 @@ import os
 import socket
 
 
+def starting(patience: float) -> None:
+    """Not ready yet, but at work: however long the start takes, it may be silent for `patience` seconds from now on."""
+    _send(f"WATCHDOG=1\nWATCHDOG_USEC={int(patience * 1e6)}\nEXTEND_TIMEOUT_USEC={int(patience * 1e6)}")
+
+
 def ready(status: str) -> None:
     """The process does its work from now on; `status` is one line for `systemctl status`."""
     _send(f"READY=1\nSTATUS={status}")

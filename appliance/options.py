@@ -31,7 +31,7 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mqtt", metavar="URL", help="broker to take jobs from, mqtt://… or mqtts://…")
     parser.add_argument("--mqtt-device", metavar="NAME", help="this box's name in topics (the host's name)")
     parser.add_argument("--mqtt-pool", metavar="NAME", help="pool whose jobs it shares (default)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the same names")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the same names (ENSUENO_CONFIG's)")
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import shutil
 import signal
@@ -23,6 +22,7 @@ from appliance.config import Settings
 from appliance.errors import BadInput, NoRoom
 from appliance.journal_check import begin_anew
 from appliance.lock import only_one
+from appliance.network import port
 from appliance.network.addresses import EVERYWHERE, addresses, alone, for_others
 from appliance.pipeline.manifest import Bundle
 from appliance.plans import wanted
@@ -196,7 +196,7 @@ def serve(settings: Settings, arguments: Sequence[str], *, open_page: bool = Fal
             webbrowser.open(found[0])
 
     with only_one(settings.data_dir / "serve.lock", "Another `ensueno serve`"):
-        _check_port(settings.host, settings.port)
+        port.check(settings.host, settings.port)
         said = begin_anew(settings.journal_path, settings.images_dir)
         if said:
             print(said, file=sys.stderr, flush=True)
@@ -218,14 +218,3 @@ def _answers(host: str, port: int) -> bool:
 def _end_with_parent() -> None:
     """In the child: be asked to stop when the supervisor is gone, however it went (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            wrong = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
-            raise BadInput(f"Cannot serve on {host}:{port} ({error.strerror}): choose another {wrong}.") from None

@@ -53,6 +53,7 @@ class Address:
         try:
             parts = urlsplit(url)
             port = parts.port
+            (parts.hostname or "").encode("idna")  # what no network would take for a name
         except ValueError:
             parts, port = urlsplit(""), None
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/") or port == 0:
@@ -65,7 +66,7 @@ class Address:
                 raise BadInput(f"{path} cannot be read: check its name and its permissions.")
         password = None if parts.password is None else unquote(parts.password)
         if token_file is not None:
-            password = token_file.read_text(encoding="utf-8").strip()
+            password = _secret(token_file)
         return cls(
             parts.hostname,
             port or (8883 if tls else 1883),
@@ -90,6 +91,13 @@ class Address:
         except (OSError, ssl.SSLError) as error:
             raise BadInput(f"The certificates cannot be used ({error}): check ca, certificate and key.") from None
         return context
+
+
+def _secret(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise BadInput(f"{file} holds no password or token: name a file of one line of text.") from None
 
 
 def address_of(settings: Settings, url: str) -> Address:

@@ -11,7 +11,6 @@ import logging
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -24,8 +23,7 @@ from appliance.bundles.slots import Slots
 from appliance.config import Settings
 from appliance.device import health
 from appliance.device.admission import Admission
-from appliance.errors import BadInput, EnsuenoError, NotFound
-from appliance.ids import slug
+from appliance.errors import BadInput, EnsuenoError, NotFound, kept_status
 from appliance.images import ImageStore
 from appliance.journal import Journal
 from appliance.lock import only_one
@@ -62,7 +60,7 @@ class Link:
 
     def __init__(self, settings: Settings, address: Address) -> None:
         manifest = Bundle.open(settings.bundle).manifest
-        self.device = topics.checked_name(settings.mqtt_device or slug(socket.gethostname(), 40) or "ensueno")
+        self.device = topics.device_name(settings.mqtt_device)
         self._waker = Waker()
         self._board = Board(board_folder(settings.data_dir))
         self._store = Store(settings.data_dir / "link.db")
@@ -269,7 +267,7 @@ class Link:
 
 def run(settings: Settings) -> None:
     """The whole life of the process. Raises `BadInput`, `Unavailable` when another link holds this data dir."""
-    if settings.mqtt is None:
+    if not settings.mqtt:
         raise BadInput("The link needs a broker: name one with --mqtt mqtt://broker.local:1883.")
     address = address_of(settings, settings.mqtt)
     with only_one(settings.data_dir / "link.lock", "Another link"):
@@ -288,7 +286,7 @@ def main(arguments: list[str]) -> int:
         run(config.load(options, file))
     except EnsuenoError as error:
         print(error, file=sys.stderr)
-        return error.exit_status
+        return kept_status(error)
     return 0
 
 

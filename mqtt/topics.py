@@ -21,9 +21,10 @@ A device may write its own `ensueno/v1/D/#`, `…/replies/#` and the claims of i
 from __future__ import annotations
 
 import re
+import socket
 
 from appliance.errors import BadInput
-from appliance.ids import JOB_ID
+from appliance.ids import JOB_ID, slug
 
 ROOT = "ensueno/v1"
 REPLIES = f"{ROOT}/replies/"
@@ -44,6 +45,11 @@ def checked_name(name: str) -> str:
             " the first a letter or digit, and neither 'pools' nor 'replies'."
         )
     return name
+
+
+def device_name(named: str | None) -> str:
+    """What this box is called: as it is told, or as its host is. Raises `BadInput`."""
+    return checked_name(named or slug(socket.gethostname(), 40) or "ensueno")
 
 
 def jobs(device: str) -> str:

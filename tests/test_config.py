@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,35 @@ def test_a_mistake_in_the_file_is_one_sentence(tmp_path: Path, text: str) -> Non
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nowhere\.toml cannot be read"):
         config.load({}, tmp_path / "nowhere.toml")
+
+
+def test_the_environment_names_the_file_where_the_command_line_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENSUENO_CONFIG", str(write(tmp_path, "port = 81\nqueue_limit = 7")))
+    monkeypatch.setenv("ENSUENO_PORT", "82")
+    assert (config.load({}).port, config.load({}).queue_limit) == (82, 7)
+    other = tmp_path / "other.toml"
+    other.write_text("queue_limit = 8")
+    assert config.load({}, other).queue_limit == 8
+    monkeypatch.setenv("ENSUENO_CONFIG", "")
+    assert config.load({}).queue_limit == 100
+    monkeypatch.setenv("ENSUENO_CONFIG", str(tmp_path / "nowhere.toml"))
+    with pytest.raises(BadInput, match=r"nowhere\.toml cannot be read: check --config or ENSUENO_CONFIG"):
+        config.load({})
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_who_may_not_look_into_the_data_dir_is_told_as_whom_he_may() -> None:
+    """`ensueno doctor` by anybody, on a box whose pictures are its user's alone."""
+    with tempfile.TemporaryDirectory() as closed:
+        os.seteuid(65534)
+        try:
+            for data_dir in (closed, f"{closed}/data"):
+                with pytest.raises(BadInput, match="sudo -u ensueno ensueno"):
+                    config.load({"data_dir": data_dir})
+        finally:
+            os.seteuid(0)
 
 
 def test_options_survive_the_way_to_a_child_process() -> None:

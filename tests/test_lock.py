@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from appliance.errors import BadInput, Unavailable
+from appliance import durable
+from appliance.errors import BadInput, NoRoom, Unavailable
 from appliance.lock import only_one
 
 
@@ -30,3 +32,8 @@ def test_a_folder_made_for_it_is_its_owners_alone(tmp_path: Path) -> None:
 def test_a_place_where_nothing_can_be_kept_is_a_sentence() -> None:
     with pytest.raises(BadInput, match="choose another --data-dir"), only_one(Path("/proc/nowhere/x.lock"), "It"):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_may_take_it_later_is_no_mistake_in_the_settings(number: int) -> None:
+    assert isinstance(durable.unusable(Path("/data"), OSError(number, "no")), NoRoom)

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from appliance import config, notify
+from appliance.progress import Board
 from appliance.web import watchdog
-from appliance.worker.process import EngineProcess
+from appliance.worker import process
+from appliance.worker.process import EngineProcess, Heart
 from tests.served import free_port
 
 
@@ -69,6 +71,7 @@ def test_an_engine_is_ready_after_a_picture_and_every_turn_feeds_the_watchdog(
 ) -> None:
     settings = config.load({"data_dir": tmp_path / "data", "bundle": tiny_folder, "threads": 1, "reserve_mib": 0})
     engine = EngineProcess(settings)
+    assert float(systemd.hear()["EXTEND_TIMEOUT_USEC"]) == 300e6
     assert systemd.hear_of("READY")["STATUS"] == "tiny 0.0.1 on onnxruntime"
     engine._heart._told = -1e9
     engine._heart.worked(0.01, engine._driver, engine._measure)  # an idle turn
@@ -79,6 +82,20 @@ def test_an_engine_is_ready_after_a_picture_and_every_turn_feeds_the_watchdog(
     engine.ask_to_stop()
     engine.run()
     assert systemd.hear_of("STOPPING")["STOPPING"] == "1"
+
+
+def test_a_start_that_works_is_given_more_time_until_it_is_ready(systemd: Listener, tmp_path: Path) -> None:
+    heart = Heart(Board(tmp_path / "board"), process._first_pulse("session", "tiny"), watchdog=60)
+    assert float(systemd.hear()["EXTEND_TIMEOUT_USEC"]) == process.LOAD_PATIENCE * 1e6
+    heart._told = -1e9
+    heart.alive()  # a network answered
+    assert float(systemd.hear()["EXTEND_TIMEOUT_USEC"]) == process.LOAD_PATIENCE * 1e6
+    heart.ready("up", patience=15.0)
+    assert float(systemd.hear()["EXTEND_TIMEOUT_USEC"]) == 60e6
+    assert systemd.hear() == {"READY": "1", "STATUS": "up"}
+    heart._told = -1e9
+    heart.alive()
+    assert systemd.hear() == {"WATCHDOG": "1", "WATCHDOG_USEC": "60000000"}
 
 
 def test_the_web_feeds_the_watchdog_by_an_answered_request(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -23,7 +22,7 @@ from appliance.pipeline.manifest import Bundle
 from appliance.plans import wanted
 from appliance.progress import Board, Pulse, board_folder, boottime
 from appliance.request import GenerationRequest
-from appliance.serve import Child, Supervisor, _check_port
+from appliance.serve import Child, Supervisor
 from tests.served import Served, free_port, running, until
 
 
@@ -124,14 +123,6 @@ def test_bad_input_is_fatal_only_at_the_first_start() -> None:
     child.starts = 2
     child.keep(2.0)
     assert child.process is None
-
-
-def test_a_port_in_use_is_a_sentence() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(BadInput, match="choose another --port"):
-            _check_port("127.0.0.1", taken.getsockname()[1])
 
 
 def test_a_child_that_dies_at_once_is_started_again_after_a_growing_pause() -> None:

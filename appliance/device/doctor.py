@@ -6,25 +6,23 @@ import ctypes
 import os
 import platform
 import shutil
-import socket
-import ssl
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from appliance.config import Settings
-from appliance.device import health, jetson, sandbox, sensors
-from appliance.device.finding import Finding, Watch
+from appliance.device import health, jetson, reachable, sandbox, sensors
+from appliance.device.finding import Finding, Watch, unforeseen
 from appliance.device.sensors import Sensors
 from appliance.device.tegrastats import sample
 from appliance.errors import EnsuenoError
 from appliance.journal import Journal, sqlite_version
 from appliance.journal_check import note
+from appliance.network import certificate
 from appliance.pipeline.manifest import Bundle
+from appliance.prompt_filter import filtered
 
 Check = Callable[[Settings], str]
 _EARLIEST = 1_767_225_600  # 1 January 2026: a clock before that was never set
@@ -37,16 +35,17 @@ def examine(settings: Settings, root: Path = Path("/")) -> list[Finding]:
     found = sensors.read(root)
     checks: list[tuple[str, Check]] = [
         ("python", _python),
+        ("settings", _settings),
         ("sqlite", _sqlite),
         ("clock", _clock),
         ("data dir", _data_dir),
         ("rights", _rights),
-        *_from_health(settings, found),
+        *_from_health(found),
         ("bundle", _bundle),
         ("fit", lambda settings: _fit(settings, found)),
         ("engine", _engine),
-        ("port", _port),
-        ("broker", _broker),
+        ("port", reachable.port),
+        ("broker", reachable.broker),
     ]
     if found.jetson:
         checks += _of_a_jetson(found, root)
@@ -58,8 +57,12 @@ def _look(name: str, check: Check, settings: Settings) -> Finding:
         return Finding(name, "good", check(settings))
     except Watch as watch:
         return Finding(name, "watch", str(watch))
-    except (EnsuenoError, OSError) as error:
+    except EnsuenoError as error:
         return Finding(name, "bad", str(error))
+    except PermissionError as error:
+        return Finding(name, "bad", f"{error.filename} may not be looked at: ask as the box's user, or with sudo.")
+    except Exception as error:  # no check may hide the others
+        return Finding(name, "bad", unforeseen(error))
 
 
 def _of_a_jetson(found: Sensors, root: Path) -> list[tuple[str, Check]]:
@@ -73,33 +76,39 @@ def _of_a_jetson(found: Sensors, root: Path) -> list[tuple[str, Check]]:
     ]
 
 
-def _from_health(settings: Settings, found: Sensors) -> list[tuple[str, Check]]:
+def _from_health(found: Sensors) -> list[tuple[str, Check]]:
     """The box's own view of itself, one line for each of its parts."""
-    usage = shutil.disk_usage(_existing(settings.data_dir))
-    disk = health.Disk(usage.total, usage.free)
-    troubles = health.examine(found, disk, settings.reserve_mib << 20).troubles
     memory, zone = found.memory, found.hottest
     parts = {
-        "disk": (("disk", "disk_full"), f"{disk.free >> 20} MiB free"),
+        "disk": (("disk", "disk_full"), "{free} MiB free"),
         "memory": (("memory",), f"{memory.available >> 20} MiB available"),
         "swap": (("swapping",), f"{memory.swap_free >> 20} of {memory.swap_total >> 20} MiB free"),
         "heat": (("hot", "throttled", "warm"), "unknown here" if zone is None else f"{zone.celsius:.0f} °C"),
         "supply": (("undervoltage",), "no loss of voltage seen"),
     }
 
-    def told(kinds: tuple[str, ...], good: str) -> str:
-        for trouble in troubles:
+    def told(kinds: tuple[str, ...], good: str, settings: Settings) -> str:
+        usage = shutil.disk_usage(_existing(settings.data_dir))
+        disk = health.Disk(usage.total, usage.free)
+        for trouble in health.examine(found, disk, settings.reserve_mib << 20).troubles:
             if trouble.kind in kinds:
                 raise EnsuenoError(trouble.sentence) if trouble.level == "bad" else Watch(trouble.sentence)
-        return good
+        return good.format(free=usage.free >> 20)
 
-    return [(name, lambda _, part=part: told(*part)) for name, part in parts.items()]  # type: ignore[misc]
+    return [(name, partial(told, *part)) for name, part in parts.items()]
 
 
 def _python(settings: Settings) -> str:
     if not (3, 10) <= sys.version_info[:2] <= (3, 13):
         raise EnsuenoError(f"Python {platform.python_version()} is untested: use 3.10 to 3.13.")
     return f"{platform.python_version()} on {platform.machine()}"
+
+
+def _settings(settings: Settings) -> str:
+    """What `ensueno serve` makes of them at its start, but for what has a line of its own."""
+    certificate.there(settings)
+    filtered(settings.prompt_filter, lambda request: None)
+    return "`ensueno serve` takes them"
 
 
 def _sqlite(settings: Settings) -> str:
@@ -164,56 +173,6 @@ def _engine(settings: Settings) -> str:
     return "\n".join([f"{climbed.pipeline.engine_name} loads the bundle", *climbed.passed_over])
 
 
-def _port(settings: Settings) -> str:
-    """Free, or held by a box that answers."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-    address = f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}"
-    try:
-        url = f"{settings.scheme}://{address}/healthz"
-        with urllib.request.urlopen(url, timeout=2, context=_whoever()) as answer:  # noqa: S310
-            if b'"ok"' in answer.read(100):
-                return f"a box answers at {address}"
-    except urllib.error.HTTPError:
-        pass
-    except (OSError, ValueError):
-        if _free(host, settings.port):
-            return f"{settings.port} is free"
-    raise EnsuenoError(f"Something else holds port {settings.port}: stop it or choose another --port.")
-
-
-def _whoever() -> ssl.SSLContext:
-    """It is asked whether it answers, and told nothing: any certificate will do."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-def _free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def _broker(settings: Settings) -> str:
-    url = getattr(settings, "mqtt", None)
-    if not url:
-        return "none is named"
-    parts = urlsplit(str(url))
-    port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=3).close()
-    except OSError as error:
-        raise EnsuenoError(
-            f"The broker {parts.hostname}:{port} cannot be reached ({error.strerror or error}): check its address, "
-            "the network and that it runs; telemetry waits on the disk meanwhile."
-        ) from None
-    return f"{parts.hostname}:{port} answers"
-
-
 def _blocks() -> str:
     told = sample()
     if told is None or told.largest_free_blocks is None:
@@ -233,6 +192,6 @@ def _sandbox(root: Path) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.exists():
+    while not os.path.exists(folder):  # pathlib's fails where a folder above may not be looked into
         folder = folder.parent
     return folder

@@ -13,6 +13,12 @@ class Watch(Exception):  # noqa: N818  it is no error: the check's answer is "go
     """Raised by a check that found nothing broken and something worth a sentence."""
 
 
+def unforeseen(error: Exception) -> str:
+    """What a check says that failed as nobody thought it could."""
+    text = " ".join(str(error).split())[:200]
+    return f"This check failed itself ({type(error).__name__}: {text}): please report it."
+
+
 @dataclass(frozen=True)
 class Finding:
     """`detail` is one sentence; when the level is not `good` it names the remedy."""

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import appliance
 from appliance.device.finding import Watch
 from appliance.errors import EnsuenoError
 
@@ -17,7 +18,7 @@ _NOT_CONFINING = (
     "RuntimeDirectory", "StateDirectory", "WorkingDirectory", "Standard", "Syslog", "Nice", "KillMode", "Success",
 )  # fmt: skip
 Directive = tuple[str, str]
-Works = Callable[[Sequence[Directive]], bool]
+Trouble = Callable[[Sequence[Directive]], str | None]  # None where CUDA works under these lines, else why it does not
 
 
 def directives(unit: Path) -> list[Directive]:
@@ -34,24 +35,23 @@ def directives(unit: Path) -> list[Directive]:
     return found
 
 
-def culprits(lines: Sequence[Directive], works: Works) -> list[Directive]:
+def culprits(lines: Sequence[Directive], trouble: Trouble) -> list[Directive]:
     """A smallest set of lines without which the probe works under all the others; empty when it works as it is.
 
     Raises `EnsuenoError` when it fails even under none of them. Lines are taken away by halves, then one by one, so
     that some 2 log₂ n + k probes answer for n lines with k culprits close together.
     """
-    if works(lines):
+    if trouble(lines) is None:
         return []
-    if not works([]):
-        raise EnsuenoError(
-            "CUDA fails outside the sandbox too: install JetPack again, or see `ensueno doctor` as root."
-        )
+    alone = trouble([])
+    if alone is not None:
+        raise EnsuenoError(f"CUDA fails outside the sandbox too ({alone.rstrip('.')}): install JetPack again.")
     guilty = list(lines)  # works without all of these
     size = max(1, len(guilty) // 2)
     while True:
         for start in range(0, len(guilty), size):
             fewer = [*guilty[:start], *guilty[start + size :]]
-            if fewer != guilty and works([line for line in lines if line not in fewer]):
+            if fewer != guilty and trouble([line for line in lines if line not in fewer]) is None:
                 guilty = fewer
                 break
         else:
@@ -74,7 +74,13 @@ def check(root: Path = Path("/")) -> str:
     return "CUDA works under the engine's unit"
 
 
-def _under_systemd(lines: Sequence[Directive]) -> bool:
+def _under_systemd(lines: Sequence[Directive]) -> str | None:
     properties = [part for name, value in lines for part in ("-p", f"{name}={value}")]
-    command = ["systemd-run", "--quiet", "--wait", "--collect", *properties, sys.executable, "-m"]
-    return subprocess.run([*command, "appliance.device.cuda"], capture_output=True).returncode == 0
+    root = Path(appliance.__file__).parents[1]  # systemd starts it in /, where nobody finds our package
+    unit = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--working-directory={root}", *properties]
+    probe = [sys.executable, "-m", "appliance.device.cuda"]
+    ended = subprocess.run([*unit, *probe], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if ended.returncode == 0:
+        return None
+    said = ended.stderr.strip().splitlines()
+    return said[-1] if said else f"the probe ended with status {ended.returncode}"

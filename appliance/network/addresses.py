@@ -22,10 +22,11 @@ def alone(host: str) -> bool:
 
 
 def names(name: str, more: str) -> frozenset[str]:
-    """The names it goes by; `more` has commas between them. Numbers need not be named."""
+    """The names it goes by; `more` has commas between them. Numbers need not be named, and are left out."""
     host = socket.gethostname().lower()
     own = {"localhost", name.lower(), f"{name.lower()}.local", host, f"{host.partition('.')[0]}.local"}
-    return frozenset(own | {other.strip().lower() for other in more.split(",")} - {""})
+    others = {other.strip().lower() for other in more.split(",")}
+    return frozenset(found for found in own | others if found and not _is_number(found))
 
 
 def addresses(host: str, port: int, scheme: str = "http") -> list[str]:
@@ -58,6 +59,14 @@ def _on_a_network_without_a_gateway(routes: Path = Path("/proc/net/route")) -> s
                 found = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
                 return socket.inet_ntoa(found[20:24])
     return None
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _here(host: str) -> str:

@@ -33,17 +33,27 @@ class Certificate:
 
 def certificate(settings: Settings, names: Iterable[str]) -> Certificate | None:
     """None without TLS; a missing one of the box's own is made, for these names. Raises `BadInput`, `NoRoom`."""
-    if not settings.secure:
-        return None
-    if settings.tls_cert is not None or settings.tls_key is not None:
-        if settings.tls_cert is None or settings.tls_key is None:
-            raise BadInput("tls_cert and tls_key belong together: name both.")
-        return _checked(settings.tls_cert.expanduser(), settings.tls_key.expanduser())
-    own = settings.data_dir / "tls.pem"
-    if not own.exists():
-        durable.private_folder(own.parent)
-        durable.write(own, _made(settings.name, names))
-    return _checked(own, own)
+    found = there(settings)
+    if found is not None or not settings.secure:
+        return found
+    durable.private_folder(settings.data_dir)
+    durable.write(_own(settings), _made(settings.name, names))
+    return there(settings)
+
+
+def there(settings: Settings) -> Certificate | None:
+    """The one that the box shows, if it is there already: its owner's, or its own. Raises `BadInput`."""
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is not None and key is not None:
+        return _checked(cert.expanduser(), key.expanduser())
+    if cert is not None or key is not None:
+        raise BadInput("tls_cert and tls_key belong together: name both.")
+    own = _own(settings)
+    return _checked(own, own) if settings.tls and own.exists() else None
+
+
+def _own(settings: Settings) -> Path:
+    return settings.data_dir / "tls.pem"
 
 
 def fingerprint(der: bytes) -> str:

@@ -241,9 +241,7 @@ class Access:
         try:
             durable.private_folder(self._path.parent)
         except OSError as error:
-            raise BadInput(
-                f"{self._path.parent} cannot be used ({error.strerror}): choose another --data-dir."
-            ) from None
+            raise durable.unusable(self._path.parent, error) from None
         with self._path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             kept = self._read()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from appliance import config, module
-from appliance.errors import EnsuenoError
+from appliance.errors import EnsuenoError, kept_status
 from appliance.network.addresses import for_others
 from appliance.options import serve_options
 from appliance.people.access import Access, Door, Role
@@ -30,7 +30,7 @@ def main() -> NoReturn:
         _open_door(plan)
     except EnsuenoError as error:
         print(error, file=sys.stderr)
-        sys.exit(error.exit_status)
+        sys.exit(kept_status(error))
     text = json.dumps(dataclasses.asdict(plan))
     os.execv(sys.executable, module.command("appliance.web.process", [text]))  # noqa: S606
 

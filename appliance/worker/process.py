@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import numpy as np
@@ -49,7 +50,8 @@ _PROOF_STEPS = 2
 class Heart:
     """Tells the board and systemd, at most every `BEAT_EVERY` seconds, that the engine works.
 
-    Both are as patient as its longest turn asks, systemd never less than `watchdog` seconds.
+    Both are as patient as its longest turn asks, systemd never less than `watchdog` seconds; until `ready` it is told
+    so of the start, which a large bundle on a slow engine makes longer than any limit.
     """
 
     def __init__(self, board: Board, first: Pulse, watchdog: float = 300.0) -> None:
@@ -58,6 +60,7 @@ class Heart:
         self._pulse = first
         self._told = -1e9
         self._longest = 0.0
+        self._say: Callable[[float], None] = notify.starting
         self.tell()
 
     def tell(self, **changes: object) -> None:
@@ -65,10 +68,16 @@ class Heart:
         self._told = time.monotonic()
         self._pulse = self._pulse.model_copy(update={**changes, "beat": boottime()})
         self._board.beat(self._pulse)
-        notify.working(max(self._watchdog, self._pulse.patience))
+        self._say(max(self._watchdog, self._pulse.patience))
+
+    def ready(self, status: str, **changes: object) -> None:
+        """The start is over; `status` is one line for `systemctl status`."""
+        self.tell(**changes)
+        self._say = notify.working
+        notify.ready(status)
 
     def alive(self) -> None:
-        """A network answered."""
+        """A network answered, or as much was done."""
         if time.monotonic() - self._told >= BEAT_EVERY:
             self.tell()
 
@@ -108,6 +117,7 @@ class EngineProcess:
         if checked:
             bundle.require_picture_check()
         bundle.verify()
+        self._heart.alive()
         climbed = ladder.climb(bundle, settings, lambda engine: AttendedEngine(wrap(engine), self._heart.alive))
         self.pipeline = pipeline = climbed.pipeline
         self.precision = climbed.engine.precision
@@ -134,7 +144,8 @@ class EngineProcess:
             measure=self._measure,
             check=check,
         )
-        self._heart.tell(
+        self._heart.ready(
+            f"{named} on {pipeline.engine_name}",
             engine=pipeline.engine_name,
             passed_over=climbed.passed_over,
             passport=climbed.passport,
@@ -145,7 +156,6 @@ class EngineProcess:
             bytes_per_pixel=footprint.bytes / (width * height),
             proven_pixels=width * height,
         )
-        notify.ready(f"{named} on {pipeline.engine_name}")
 
     def run(self) -> None:
         """Turn until `ask_to_stop` or until another bundle is active, then give the jobs back in good order."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance import config
-from appliance.device import doctor, jetson, sensors
+from appliance.device import doctor, jetson, reachable, sensors
 from appliance.device.finding import Finding, Watch
 from appliance.errors import EnsuenoError
 from tests.device.boards import plant, put
@@ -55,6 +59,80 @@ def test_a_port_that_something_else_holds_is_named(settings: config.Settings) ->
     assert (finding.good, "Something else holds port" in finding.detail) == (False, True)
 
 
+@contextmanager
+def answering(port: int, answer: bytes) -> Iterator[None]:
+    """Something on that port which says this to whoever comes first."""
+
+    def serve() -> None:
+        with server.accept()[0] as visitor:
+            visitor.recv(4096)
+            visitor.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", port)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join()
+
+
+def test_a_port_held_by_what_speaks_no_http_is_named(settings: config.Settings) -> None:
+    with answering(settings.port, b"SSH-2.0-OpenSSH_9.2\r\n"):
+        found = doctor._look("port", reachable.port, settings)
+    assert found.detail == f"Something else holds port {settings.port}: stop it or choose another --port."
+
+
+def test_a_box_that_answers_holds_its_port_rightly(settings: config.Settings) -> None:
+    with answering(settings.port, b'HTTP/1.0 200 OK\r\n\r\n{"status": "ok"}'):
+        assert reachable.port(settings) == f"a box answers at 127.0.0.1:{settings.port}"
+
+
+def test_one_that_does_not_go_by_the_name_is_told_to(settings: config.Settings) -> None:
+    with answering(settings.port, b"HTTP/1.0 421 Misdirected Request\r\n\r\n"):
+        found = doctor._look("port", reachable.port, settings)
+    assert (found.good, "add it to the setting `hosts`" in found.detail) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("192.0.2.1", "192.0.2.1 is no address of this machine"), ("nobody.invalid", "The name nobody.invalid leads")],
+)
+def test_an_address_that_cannot_be_had_is_not_taken_for_a_port_in_use(
+    settings: config.Settings, host: str, said: str
+) -> None:
+    named = settings.model_copy(update={"host": host})
+    assert doctor._look("port", reachable.port, named).detail.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tls_cert": Path("/nowhere.pem")}, "belong together"),
+        ({"tls_cert": Path("/nowhere.pem"), "tls_key": Path("/nowhere.pem")}, "cannot be used"),
+        ({"prompt_filter": "/nowhere"}, "check prompt_filter"),
+    ],
+)
+def test_settings_that_serve_refuses_are_told(settings: config.Settings, wrong: dict[str, Any], said: str) -> None:
+    found = examined(settings.model_copy(update=wrong))["settings"]
+    assert (found.level, said in found.detail) == ("bad", True)
+
+
+def test_a_look_writes_no_certificate(settings: config.Settings) -> None:
+    assert examined(settings.model_copy(update={"tls": True}))["settings"].good
+    assert not (settings.data_dir / "tls.pem").exists()
+
+
+def test_a_check_that_fails_as_nobody_foresaw_hides_no_other(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(settings: config.Settings) -> str:
+        raise ValueError("what\nis this")
+
+    monkeypatch.setattr(doctor, "_clock", broken)
+    found = examined(settings)
+    assert found["clock"].detail == "This check failed itself (ValueError: what is this): please report it."
+    assert found["port"].good
+
+
 def test_a_data_dir_open_to_others_is_worth_a_word(settings: config.Settings) -> None:
     settings.data_dir.mkdir(mode=0o755)
     settings.data_dir.chmod(0o755)
@@ -69,8 +147,18 @@ def test_a_model_larger_than_the_box_is_refused_before_it_kills_it(settings: con
 
 
 def test_a_broker_that_does_not_answer_is_named(settings: config.Settings) -> None:
-    named = settings.model_copy(update={"mqtt": f"mqtt://127.0.0.1:{free_port()}"})
-    assert not doctor._look("broker", doctor._broker, named).good
+    port = free_port()
+    named = settings.model_copy(update={"mqtt": f"mqtt://127.0.0.1:{port}"})
+    found = doctor._look("broker", reachable.broker, named)
+    assert (found.good, f"The broker mqtt://127.0.0.1:{port} cannot be reached" in found.detail) == (False, True)
+    with socket.create_server(("127.0.0.1", port)):
+        assert reachable.broker(named) == f"mqtt://127.0.0.1:{port} answers"
+
+
+@pytest.mark.parametrize("url", ["broker.local", "mqtt://h:99999", "mqtt://[bad", "mqtt://a..b"])
+def test_a_broker_that_is_none_is_told_as_the_link_would(settings: config.Settings, url: str) -> None:
+    found = doctor._look("broker", reachable.broker, settings.model_copy(update={"mqtt": url}))
+    assert found.detail == "The broker must look like mqtt://broker.local:1883 or mqtts://broker.example:8883."
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-"""Finding the line of a unit that keeps CUDA away. That the probe runs under systemd is not proven here."""
+"""Finding the line of a unit that keeps CUDA away. Here a stand-in runs the probe, as bare as systemd would."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,33 +11,57 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.device.sandbox import Directive, culprits, directives
+from appliance.device import cuda
+from appliance.device.sandbox import Directive, _under_systemd, culprits, directives
 from appliance.errors import EnsuenoError
 
 LINES = [(f"Directive{number}", "yes") for number in range(40)]
+SYSTEMD_RUN = """#!/bin/sh
+cd / && errors=/dev/null
+while :; do
+    case $1 in
+    -p) shift 2 ;;
+    --pipe) errors=/dev/stderr; shift ;;
+    --working-directory=*) cd "${1#*=}"; shift ;;
+    -*) shift ;;
+    *) exec env -i "$@" 2>$errors ;;
+    esac
+done
+"""
 
 
 @given(guilty=st.sets(st.sampled_from(LINES), max_size=4))
 def test_exactly_the_guilty_lines_are_named(guilty: set[Directive]) -> None:
     asked = 0
 
-    def works(under: Sequence[Directive]) -> bool:
+    def trouble(under: Sequence[Directive]) -> str | None:
         nonlocal asked
         asked += 1
-        return not guilty & set(under)
+        return "no" if guilty & set(under) else None
 
-    assert set(culprits(LINES, works)) == guilty
+    assert set(culprits(LINES, trouble)) == guilty
     assert asked < 80
 
 
 def test_two_lines_that_only_fail_together_are_cleared_by_either() -> None:
     together = {LINES[3], LINES[30]}
-    assert len(culprits(LINES, lambda under: not together <= set(under))) == 1
+    assert len(culprits(LINES, lambda under: "no" if together <= set(under) else None)) == 1
 
 
-def test_a_gpu_that_never_works_is_not_the_sandboxs_fault() -> None:
-    with pytest.raises(EnsuenoError, match="outside the sandbox too"):
-        culprits(LINES, lambda under: False)
+def test_a_gpu_that_never_works_is_not_the_sandboxs_fault_and_says_why() -> None:
+    with pytest.raises(EnsuenoError, match=r"outside the sandbox too \(cuInit failed with CUDA error 100\): install"):
+        culprits(LINES, lambda under: "cuInit failed with CUDA error 100.")
+
+
+def test_the_probe_finds_itself_where_systemd_starts_it_and_says_what_it_says_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "systemd-run").write_text(SYSTEMD_RUN)
+    (tmp_path / "systemd-run").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    # as on a box, a Python in which nothing of ours was installed
+    monkeypatch.setattr(sys, "executable", str(Path(sys.executable).resolve()))
+    assert _under_systemd(LINES) == cuda.trouble()
 
 
 def test_only_the_confining_lines_of_a_unit_are_tried(tmp_path: Path) -> None:

@@ -22,7 +22,17 @@ Make = Callable[..., Any]
 
 
 @pytest.mark.parametrize(
-    "url", ["", "http://x", "mqtt://", "mqtt://host:0", "mqtt://host:99999", "mqtt://host/topic", "mqtt://[::1"]
+    "url",
+    [
+        "",
+        "http://x",
+        "mqtt://",
+        "mqtt://host:0",
+        "mqtt://host:99999",
+        "mqtt://host/topic",
+        "mqtt://[::1",
+        "mqtt://a..b",
+    ],
 )
 def test_an_address_that_is_none_is_a_sentence(url: str) -> None:
     with pytest.raises(BadInput, match="The broker must look like"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
 
+from appliance import config
 from appliance.network import addresses, qr
 from appliance.network.mdns import Announcer
+from appliance.web.server import plan_of
 from tests.served import until
 
 
@@ -22,6 +25,14 @@ def test_others_get_the_number_first_and_then_the_name(monkeypatch: pytest.Monke
     assert addresses.for_others("10.0.0.5", 80, "attic") == ["http://10.0.0.5:80", "http://attic.local:80"]
     monkeypatch.setattr(addresses, "own_address", lambda: None)
     assert addresses.for_others("0.0.0.0", 80, "attic") == ["http://attic.local:80"]
+
+
+def test_a_box_goes_by_the_name_that_it_serves_on_and_numbers_are_no_names(tmp_path: Path) -> None:
+    told = config.load({"host": "Box.Lan", "hosts": "dreams.lan, 10.0.0.5", "data_dir": tmp_path})
+    assert {"box.lan", "dreams.lan", "ensueno.local", "localhost"} <= set(plan_of(told).hosts)
+    assert "10.0.0.5" not in plan_of(told).hosts
+    everywhere = config.load({"host": "0.0.0.0", "data_dir": tmp_path})
+    assert "0.0.0.0" not in plan_of(everywhere).hosts
 
 
 def test_the_code_is_a_picture_and_a_block_of_text() -> None:

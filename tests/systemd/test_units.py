@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,44 @@ def test_each_that_serves_is_watched_and_comes_back() -> None:
         assert names["Type"] == "notify"
         assert float(names["WatchdogSec"]) > 0
         assert (names["Restart"], names["StartLimitIntervalSec"]) == ("always", "0")
+
+
+DOORS = {"ensueno-web.service": "appliance.web", "ensueno-link.service": "mqtt.link"}
+
+
+def test_a_mistake_in_the_settings_is_met_once_and_not_every_two_seconds() -> None:
+    """Not the engine's: what it cannot have today, a driver or a bundle, it may have at its next start."""
+    assert {unit for unit in SERVICES if ("RestartPreventExitStatus", "2") in lines(unit)} == set(DOORS)
+
+
+@pytest.mark.parametrize("module", DOORS.values())
+def test_only_such_a_mistake_has_that_status(tmp_path: Path, module: str, tiny_folder: Path) -> None:
+    def status(*options: str) -> int:
+        command = [sys.executable, "-m", module, "--data-dir", str(tmp_path), "--mqtt", "mqtt://127.0.0.1"]
+        return subprocess.run([*command, *options], capture_output=True).returncode
+
+    assert status("--bundle", str(tiny_folder), "--prompt-filter", "/nowhere") == 2
+    assert status("--bundle", str(tiny_folder), "--port", "0") == 2
+    assert status("--bundle", str(tmp_path)) == 1  # on trial it may be, and gone at the next start
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ('mqtt = "mqtts://h"', True),
+        ('port = 1\n  mqtt="mqtts://h"', True),
+        ('\tmqtt\t= "mqtts://h"', True),
+        ('# mqtt = "mqtts://h"', False),
+        ('mqtt_pool = "home"\nmqtt_home = false', False),
+        ('name = "mqtt = 1"', False),
+    ],
+)
+def test_the_link_runs_where_a_broker_is_named_and_nowhere_else(tmp_path: Path, settings: str, named: bool) -> None:
+    file = tmp_path / "ensueno.toml"
+    file.write_text(settings)
+    *grep, place = shlex.split(dict(lines("ensueno-link.service"))["ExecCondition"])
+    assert place == "/etc/ensueno/ensueno.toml"
+    assert (subprocess.run([*grep, str(file)]).returncode == 0) == named
 
 
 def test_the_journal_is_looked_at_before_anything_opens_it() -> None:

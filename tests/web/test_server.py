@@ -303,7 +303,7 @@ serve(dataclasses.replace(made(sys.argv[1:]), port=0))
 def test_a_bad_bundle_is_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "appliance.web", "--data-dir", str(tmp_path / "data"), "--bundle", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert ended.returncode == 2
+    assert ended.returncode == 1  # not 2: systemd starts it again, since a bundle on trial may be taken back
     assert "manifest.json" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
 
