@@ -6,6 +6,7 @@ kept as fit in a part of the free memory; one network of free shapes serves all 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import openvino as ov
@@ -29,13 +30,24 @@ _SHARE_OF_MEMORY = 4  # a network's compiled shapes take at most this part of th
 _STORED_IN_HALF = 2  # float16 on the disk, float32 in memory
 
 
+@functools.cache
+def _core() -> Any:
+    """The one of this process, for its whole life.
+
+    OpenVINO's CPU plugin gives the thread that loads it a signal stack of its own, and puts back the one before when it
+    goes. Of two, the one that goes first leaves the other to put back a stack that is no more: the next signal, such as
+    SIGTERM, is then a segmentation fault.
+    """
+    return ov.Core()
+
+
 class OpenVino:
     """The engine; `threads` None takes every core. Raises `NoEngine` for bfloat16 on a CPU without it."""
 
     def __init__(self, threads: int | None = None, precision: Precision = "float32") -> None:
         self.name, hint = _PRECISIONS[precision]
         self.precision = precision
-        self._core: Any = ov.Core()
+        self._core = _core()
         if precision == "bfloat16" and "BF16" not in self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"):
             raise NoEngine("This CPU does not multiply in bfloat16: use the engine openvino.")
         self._settings = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +135,28 @@ def test_a_closed_network_says_so(tiny: Bundle) -> None:
     network.close()
     with pytest.raises(EngineFault, match="closed"):
         network.run(FEEDS["text_encoder"])
+
+
+def test_a_stop_is_heard_after_engines_have_come_and_gone(tiny: Bundle) -> None:
+    """In a process of its own, since with a core of OpenVINO's for each engine the signal kills it."""
+    code = """
+import signal, sys
+from pathlib import Path
+import numpy as np
+from appliance.engines.openvino import OpenVino
+from appliance.pipeline.manifest import Bundle
+
+def drawn():
+    network = OpenVino(threads=1).load(bundle, "text_encoder")
+    network.run({"input_ids": np.zeros((1, bundle.manifest.tokenizer.max_length), np.int32)})
+    return network
+
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+bundle = Bundle.open(Path(sys.argv[1]))
+first, second = drawn(), drawn()
+del first
+del second
+signal.raise_signal(signal.SIGTERM)
+"""
+    ended = subprocess.run([sys.executable, "-c", code, str(tiny.folder)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "heard\n"), ended.stderr
