@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from appliance.errors import EnsuenoError, NoRoom, Unavailable
 from mqtt.fleet.intake import REASONS
 from mqtt.fleet.store import Kept, Refusal
 
@@ -32,6 +33,8 @@ class Counters:
             self._refused.labels(reason)
         for outcome in ("fresh", "repeated"):
             self._records.labels(outcome)
+        for error in (NoRoom, Unavailable, EnsuenoError):
+            self.waits.labels(error.__name__)
         self.keeping = Histogram("ensueno_collector_keep_seconds", "One batch on the disk.", registry=self._registry)
 
     def kept(self, kept: Kept, refusals: Sequence[Refusal]) -> None:

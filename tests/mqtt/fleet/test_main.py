@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from mqtt.address import Address
+from mqtt.fleet import process
 from mqtt.fleet.__main__ import main
 from mqtt.fleet.top import Row, table
 from tests.mqtt.fleet.services import DEPLOY, RealPrometheus, plain_broker, started
@@ -76,6 +79,32 @@ def test_metrics_carry_the_collectors_own_counters_alone(running: tuple[str, lis
     assert all(line.startswith("ensueno_collector_") for line in lines)
 
 
+def test_a_collector_that_prometheus_lets_not_in_says_so(tmp_path: Path, real_prometheus: RealPrometheus) -> None:
+    listen, log = f"127.0.0.1:{free_port()}", tmp_path / "log"
+    with plain_broker(tmp_path / "broker", free_port()) as broker:
+        command = [
+            *FLEET, "collector", "--broker", broker.url, "--prometheus", f"{real_prometheus.url}/nowhere",
+            "--data-dir", str(tmp_path / "data"), "--listen", listen,
+        ]  # fmt: skip
+        with started(command, log):
+            until(lambda: get(f"http://{listen}/readyz"))
+            simulate = ["simulate", "--broker", broker.url, "--devices", "1", "--seconds", "0.5", "--every", "0.1"]
+            subprocess.run([*FLEET, *simulate], capture_output=True, cwd=ROOT, check=True)
+            until(lambda: get(f"http://{listen}/readyz") is None)
+            until(lambda: "Prometheus takes nothing (404" in log.read_text())
+            assert 'waits_total{reason="Unavailable"} ' in (get(f"http://{listen}/metrics") or "")
+
+
+def test_a_collector_whose_way_to_prometheus_dies_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        raise RuntimeError("dead")
+
+    monkeypatch.setattr(process, "run", die)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(RuntimeError, match="dead"):
+        process.collect(Address.of(f"mqtt://127.0.0.1:{free_port()}"), "http://x/", tmp_path, "127.0.0.1:0", "one")
+
+
 def test_the_table_shows_the_troubled_first() -> None:
     rows = [
         Row("well", seen=1000.0, labels={"engine": "tensorrt"}, samples={"picture_seconds": 0.25}),
@@ -96,6 +125,8 @@ def test_the_table_shows_the_troubled_first() -> None:
         ["collector", "--broker", "http://x"],
         ["collector", "--broker", "mqtt://x:99999999"],
         ["collector", "--ca", "/nowhere", "--broker", "mqtts://localhost"],
+        ["collector", "--prometheus", "ftp://x"],
+        ["collector", "--prometheus", "http://localhost:abc"],
         ["simulate", "--devices", "0"],
         ["simulate", "--connections", "101"],
         ["top", "--once", "--prometheus", "ftp://x"],
