@@ -146,19 +146,13 @@ def _provision(options: argparse.Namespace) -> None:
         raise BadInput("A certificate is good for a day or more: give --days 1 or more.")
     if options.revoke:
         pki.revoke(options.name)
-        print(f"{options.name} is revoked: send the broker a SIGHUP")
+        print(f"{options.name} is revoked")
     elif options.role == "broker":
         print(pki.broker(options.host or [options.name]))
     else:
-        print(
-            pki.user(
-                options.name,
-                options.role,
-                pools=options.pool or [topics.POOL],
-                broker=options.broker,
-                days=options.days,
-            )
-        )
+        pools = options.pool or [topics.POOL]
+        print(pki.user(options.name, options.role, pools=pools, broker=options.broker, days=options.days))
+    print(f"A broker that runs knows of it once it has {pki.rights.parent} anew and a SIGHUP.", file=sys.stderr)
 
 
 if __name__ == "__main__":

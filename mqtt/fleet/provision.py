@@ -3,6 +3,7 @@
 Under <pki>:
 
     ca.key ca.crt crl.pem      the authority; ca.key never leaves this machine
+    issued.json revoked.json   whose certificates it made, and which are over
     broker/                    all that the broker reads: its key and certificate, ca.crt, crl.pem, acl
     <name>/                    cert.pem key.pem ca.crt mqtt.toml, to be carried to the device and then removed here
 """
@@ -53,13 +54,13 @@ class Pki:
         return folder
 
     def revoke(self, name: str) -> None:
-        """Take a user's certificate and rights away. Raises `BadInput` when there is no such user."""
-        certificate = self.folder / name / "cert.pem"
-        if not certificate.exists():
-            raise BadInput(f"There is no certificate of {name} in {self.folder}: check the name.")
-        Authority(self.folder).revoke(certificate.read_bytes())
+        """Take a user's rights and all its certificates away. Raises `BadInput` when there is no such user."""
         blocks = acl.read(self.rights)
-        blocks.pop(name, None)
+        known = blocks.pop(name, None) is not None
+        if (self.folder / "ca.key").exists():
+            known = Authority(self.folder).revoke(name) or known
+        if not known:
+            raise BadInput(f"{self.folder} knows no {name}: check the name.")
         acl.save(self.rights, blocks)
         self._publish()
 
