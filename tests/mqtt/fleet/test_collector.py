@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mqtt import topics
-from mqtt.fleet.collector import Collector, acks
+from mqtt.fleet.collector import LOOK_AGAIN, Collector, acks
 from mqtt.fleet.counters import Counters
 from mqtt.fleet.remote_write import split
 from mqtt.fleet.store import Store
@@ -124,6 +125,21 @@ def test_without_room_nothing_is_acknowledged_until_there_is(tmp_path: Path) -> 
         assert one.turn() == 1
         assert one.trouble is None
         assert post.acked == [1]
+
+
+def test_a_file_that_another_holds_is_waited_for(store: Store, tmp_path: Path) -> None:
+    post, now = FakePost(), [NOW]
+    counters = Counters()
+    one = Collector(post, store, counters, clock=lambda: now[0])
+    store._db.set_busy_timeout(1)
+    with closing(apsw.Connection(str(tmp_path / "collector.db"))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert one.turn() == 0
+        assert one.trouble is not None
+        assert counters.value("waits_total", reason="Unavailable") == 1
+    now[0] += LOOK_AGAIN
+    one.turn()
+    assert one.trouble is None
 
 
 def test_two_devices_with_one_name_are_noticed(store: Store) -> None:
