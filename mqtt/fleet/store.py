@@ -27,6 +27,7 @@ SAFE_SQLITE = (3, 51, 3)  # below it: the WAL-reset race, sqlite.org/wal.html#wa
 RANGES_KEPT = 256  # of one session; what is forgotten is at worst written again, and Prometheus takes it as the same
 ASIDE_KEPT = 10_000
 SESSION_KEPT = 30 * 86_400.0  # seconds after its last message
+SPEAKS = 3600.0  # seconds after its last message in which a session counts as one that still speaks
 
 _SCHEMA = """
 CREATE TABLE seen (
@@ -122,7 +123,11 @@ class Store:
         with self._writing() as db:
             for (device, session), group in _by_session(readings).items():
                 seen = self._seen(db, device, session)
-                fresh += [reading for reading in group if _note(seen, reading)]
+                for reading in group:
+                    if _note(seen, reading):
+                        fresh.append(reading)
+                    elif _of_another(seen, reading):
+                        kept.twins.add(device)
                 kept.ranges[device, session] = _told(seen.ranges, group)
                 if self._overlaps(db, device, session, seen):
                     kept.twins.add(device)
@@ -197,8 +202,11 @@ class Store:
 
     def _overlaps(self, db: apsw.Connection, device: str, session: str, seen: _Seen) -> bool:
         """Two sessions of one device never speak in the same stretch of time, unless two devices have one name."""
-        asked = "SELECT 1 FROM seen WHERE device = ? AND session <> ? AND first < ? AND last > ? LIMIT 1"
-        return next(db.execute(asked, (device, session, seen.last, seen.first)), None) is not None
+        asked = (
+            "SELECT 1 FROM seen WHERE device = ? AND session <> ? AND first < ? AND last > ? AND touched > ? LIMIT 1"
+        )
+        values = (device, session, seen.last, seen.first, self._clock() - SPEAKS)
+        return next(db.execute(asked, values), None) is not None
 
     def _spool(self, db: apsw.Connection, fresh: Sequence[Reading]) -> None:
         series = b"".join([reading.series for reading in fresh])
@@ -284,6 +292,11 @@ def _note(seen: _Seen, reading: Reading) -> bool:
         seen.first = reading.time if seen.first is None else min(seen.first, reading.time)
         seen.last = reading.time if seen.last is None else max(seen.last, reading.time)
     return True
+
+
+def _of_another(seen: _Seen, reading: Reading) -> bool:
+    """A repeat is never newer than all that came: this one is of another device, cloned with its outbox."""
+    return reading.time is not None and seen.last is not None and reading.time > seen.last
 
 
 def _told(ranges: Ranges, group: Sequence[Reading]) -> Ranges:
