@@ -21,15 +21,16 @@ from typing import Any
 import apsw
 
 from appliance.errors import BadInput, EnsuenoError, NoRoom, Unavailable
-from mqtt.fleet.ranges import Ranges, add, add_range, gaps, holding
+from mqtt.fleet.ranges import Ranges, add, add_range, count, gaps, holding
 
 SAFE_SQLITE = (3, 51, 3)  # below it: the WAL-reset race, sqlite.org/wal.html#walresetbug
-RANGES_KEPT = 256  # of one session; what is forgotten is at worst written again, and Prometheus takes it as the same
+RANGES_KEPT = 256  # of one session; what is forgotten is counted as come, and at worst written again, as the same
 ASIDE_KEPT = 10_000
 SESSION_KEPT = 30 * 86_400.0  # seconds after its last message
 SPEAKS = 3600.0  # seconds after its last message in which a session counts as one that still speaks
 
-_SCHEMA = """
+_STEPS = (  # how a file comes to the newest version, from empty or from an older one
+    """
 CREATE TABLE seen (
     device TEXT NOT NULL, session TEXT NOT NULL,
     ranges TEXT NOT NULL,                  -- json [[first, last], ...]
@@ -42,8 +43,13 @@ CREATE TABLE aside (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     time REAL NOT NULL, reason TEXT NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL
 ) STRICT;
-PRAGMA user_version = 1;
-"""
+""",
+    """
+ALTER TABLE seen ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;  -- how many numbers came in ranges that are not kept
+CREATE TABLE waiting (samples INTEGER NOT NULL) STRICT;            -- one row: the sum over the spool
+INSERT INTO waiting SELECT coalesce(sum(samples), 0) FROM spool;
+""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +99,10 @@ class Spooled:
 
 @dataclass(slots=True)
 class _Seen:
-    ranges: Ranges
-    first: float | None
-    last: float | None
+    ranges: Ranges = field(default_factory=list)
+    first: float | None = None
+    last: float | None = None
+    forgotten: int = 0
 
 
 class Store:
@@ -153,11 +160,12 @@ class Store:
         """Forget what Prometheus has; what it refused is put aside."""
         with self._writing() as db:
             db.execute("DELETE FROM spool WHERE id <= ?", (spooled.upto,))
+            db.execute("UPDATE waiting SET samples = samples - ?", (spooled.samples,))
             self._put_aside(db, refusals)
 
     def backlog(self) -> int:
         """How many samples wait for Prometheus."""
-        return int(self._one("SELECT coalesce(sum(samples), 0) FROM spool")[0])
+        return int(self._one("SELECT samples FROM waiting")[0])
 
     def devices(self) -> int:
         """How many devices were ever heard (and not forgotten since)."""
@@ -165,14 +173,15 @@ class Store:
 
     def missing(self) -> int:
         """How many sequence numbers have not come, of all devices, though later ones have."""
+        rows = "SELECT ranges, forgotten FROM seen"
         with self._asking():
-            return sum(gaps(_ranges(text)) for (text,) in self._db.execute("SELECT ranges FROM seen"))
+            return sum(max(gaps(_ranges(text)) - forgotten, 0) for text, forgotten in self._db.execute(rows))
 
     def known(self) -> int:
         """How many sequence numbers came (or were told as lost), of all devices."""
         with self._asking():
-            found = [_ranges(text) for (text,) in self._db.execute("SELECT ranges FROM seen")]
-        return sum(last - first + 1 for ranges in found for first, last in ranges)
+            rows = list(self._db.execute("SELECT ranges, forgotten FROM seen"))
+        return sum(forgotten + count(_ranges(text)) for text, forgotten in rows)
 
     def aside(self) -> list[Refusal]:
         """The newest refusals, oldest first."""
@@ -188,16 +197,18 @@ class Store:
     # --- inside ------------------------------------------------------------------------------------------------
 
     def _seen(self, db: apsw.Connection, device: str, session: str) -> _Seen:
-        asked = "SELECT ranges, first, last FROM seen WHERE device = ? AND session = ?"
+        asked = "SELECT ranges, first, last, forgotten FROM seen WHERE device = ? AND session = ?"
         row = next(db.execute(asked, (device, session)), None)
-        return _Seen([], None, None) if row is None else _Seen(_ranges(row[0]), row[1], row[2])
+        return _Seen() if row is None else _Seen(_ranges(row[0]), *row[1:])
 
     def _remember(self, db: apsw.Connection, device: str, session: str, seen: _Seen) -> None:
         if len(seen.ranges) > RANGES_KEPT:
-            del seen.ranges[1 : len(seen.ranges) - RANGES_KEPT + 1]  # the first says up to where all is there
+            over = slice(1, len(seen.ranges) - RANGES_KEPT + 1)  # the first says up to where all is there
+            seen.forgotten += count(seen.ranges[over])
+            del seen.ranges[over]
         db.execute(
-            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)",
-            (device, session, json.dumps(seen.ranges), seen.first, seen.last, self._clock()),
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (device, session, json.dumps(seen.ranges), seen.first, seen.last, self._clock(), seen.forgotten),
         )
 
     def _overlaps(self, db: apsw.Connection, device: str, session: str, seen: _Seen) -> bool:
@@ -213,6 +224,7 @@ class Store:
         if series:
             samples = sum(reading.samples for reading in fresh)
             db.execute("INSERT INTO spool (series, samples) VALUES (?, ?)", (series, samples))
+            db.execute("UPDATE waiting SET samples = samples + ?", (samples,))
 
     def _put_aside(self, db: apsw.Connection, refusals: Sequence[Refusal]) -> None:
         now = self._clock()
@@ -258,10 +270,12 @@ def _open(path: Path) -> apsw.Connection:
         raise EnsuenoError(f"SQLite refused WAL with synchronous=FULL on {path}: put the data dir on a local disk.")
     db.execute("BEGIN IMMEDIATE")  # before the version is read: another collector may be making the tables now
     version = db.pragma("user_version")
-    if version == 0:
-        db.execute(_SCHEMA)
+    for step in _STEPS[version:]:
+        db.execute(step)
+    if version < len(_STEPS):
+        db.pragma("user_version", len(_STEPS))
     db.execute("COMMIT")
-    if version not in (0, 1):
+    if version > len(_STEPS):
         raise BadInput(f"{path} was written by a newer Ensueño: install that one, or choose another --data-dir.")
     return db
 

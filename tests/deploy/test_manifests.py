@@ -80,6 +80,13 @@ def test_each_workload_is_probed_confined_and_reached_by_a_policy(workload: dict
     assert {} in chosen  # and nothing else is let through
 
 
+def test_there_is_one_collector_where_each_would_have_a_file_of_its_own() -> None:
+    (collector,) = (workload for workload in sets() if workload["metadata"]["name"] == "collector")
+    assert collector["spec"]["volumeClaimTemplates"]
+    assert collector["spec"]["replicas"] == 1
+    assert not [one for one in documents() if one["kind"] == "PodDisruptionBudget"]  # it would hold every node fast
+
+
 def test_kustomize_names_files_that_are_there_and_every_dashboard() -> None:
     kustomization = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
     named = [KUBERNETES / file for one in kustomization["configMapGenerator"] for file in one["files"]]
