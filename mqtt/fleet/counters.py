@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from appliance.errors import EnsuenoError, NoRoom, Unavailable
 from mqtt.fleet.intake import REASONS
-from mqtt.fleet.store import Kept, Refusal
+from mqtt.fleet.store import BOUNDS, Kept, Refusal
 
 
 class Counters:
@@ -29,7 +29,7 @@ class Counters:
         self.devices = self._gauge("devices", "Devices that were ever heard.")
         self.missing = self._gauge("missing_records", "Records that have not come though later ones have.")
         # fmt: on
-        for reason in (*REASONS, "prometheus"):  # a counter that begins above 0 hides its first rise
+        for reason in (*REASONS, *BOUNDS, "prometheus"):  # a counter that begins above 0 hides its first rise
             self._refused.labels(reason)
         for outcome in ("fresh", "repeated"):
             self._records.labels(outcome)
@@ -41,7 +41,7 @@ class Counters:
         self._records.labels("fresh").inc(kept.fresh)
         self._records.labels("repeated").inc(kept.repeated)
         self._twins.inc(len(kept.twins))
-        self.refused(refusals)
+        self.refused([*refusals, *kept.refusals])
 
     def refused(self, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
