@@ -15,7 +15,9 @@ from appliance.errors import BadInput, Unavailable
 
 SILENT = 300.0  # seconds
 _INFO = "topk by (device) (1, last_over_time(ensueno_info[1d]))"
-_SEEN = "max by (device) (timestamp(ensueno_telemetry_seq))"
+_SEEN = (  # the second is a rule of deploy/prometheus/alerts.yml: whoever spoke within 30 days
+    "max by (device) (timestamp(ensueno_telemetry_seq)) or last_over_time(device:ensueno_telemetry_seq:seen[1d])"
+)
 _NAMES = ("picture_seconds", "jobs_queued", "jobs_failed_total", "temperature_celsius", "throttled", "power_watts")
 _SAMPLES = '{__name__=~"ensueno_(' + "|".join(_NAMES) + ')"}'
 _COLUMNS = ("device", "seen", "engine", "bundle", "s/picture", "queue", "failed", "°C", "W", "what is wrong")
@@ -56,7 +58,7 @@ def show(url: str, most: int, every: float | None) -> None:
 
 
 def rows(url: str) -> list[Row]:
-    """The newest of each device that spoke within a day. Raises `Unavailable`, `BadInput`."""
+    """The newest of each device; one that fell silent is known for 30 days. Raises `Unavailable`, `BadInput`."""
     found: dict[str, Row] = {}
     for metric, _ in _ask(url, _INFO):
         found[metric["device"]] = Row(metric["device"], labels=metric)

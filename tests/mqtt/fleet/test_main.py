@@ -6,16 +6,20 @@ import contextlib
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mqtt.address import Address
-from mqtt.fleet import process
+from mqtt.fleet import process, top
 from mqtt.fleet.__main__ import main
+from mqtt.fleet.remote_write import Prometheus, encode
 from mqtt.fleet.top import Row, table
 from tests.mqtt.fleet.services import DEPLOY, RealPrometheus, plain_broker, started
 from tests.served import free_port, until
@@ -103,6 +107,16 @@ def test_a_collector_whose_way_to_prometheus_dies_ends(tmp_path: Path, monkeypat
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(RuntimeError, match="dead"):
         process.collect(Address.of(f"mqtt://127.0.0.1:{free_port()}"), "http://x/", tmp_path, "127.0.0.1:0", "one")
+
+
+def test_the_table_keeps_who_was_silent_for_days(real_prometheus: RealPrometheus) -> None:
+    name, now = uuid.uuid4().hex, time.time()
+    with closing(Prometheus(real_prometheus.write_url)) as client:  # as the rule of alerts.yml has it
+        labels = {"__name__": "device:ensueno_telemetry_seq:seen", "device": name}
+        client.write(encode(labels, now - 3 * 86_400, now - 60))
+    (row,) = (row for row in top.rows(real_prometheus.url) if row.device == name)
+    assert row.troubles(now) == ["silent"]
+    assert f"{name}  2592" in table([row], now, most=1)
 
 
 def test_the_table_shows_the_troubled_first() -> None:
