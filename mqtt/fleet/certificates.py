@@ -136,7 +136,11 @@ def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        pass
+    try:
+        return x509.DNSName(host.encode("idna").decode())
+    except UnicodeError:
+        raise BadInput(f"{host} can be no name of a machine: give another --host.") from None
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

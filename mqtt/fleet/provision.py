@@ -10,12 +10,14 @@ Under <pki>:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import BadInput
 from mqtt import topics
+from mqtt.address import Address
 from mqtt.fleet import acl
 from mqtt.fleet.certificates import Authority, write
 
@@ -48,6 +50,8 @@ class Pki:
             topics.checked_name(pool)
         if name == BROKER:
             raise BadInput("'broker' names the broker itself: choose another name.")
+        if broker and not Address.of(broker).tls:
+            raise BadInput("A certificate needs an encrypted connection: give --broker mqtts://HOST:8883.")
         folder = self._issue(name, (), days)
         acl.save(self.rights, {**acl.read(self.rights), name: acl.block(name, role, pools)})
         write(folder / "mqtt.toml", _configuration(name, pools, broker).encode())
@@ -86,7 +90,7 @@ def _configuration(name: str, pools: Sequence[str], broker: str) -> str:
     folder = "/etc/ensueno/mqtt"
     lines = [
         f"# For the configuration file of the box; this folder goes to {folder}, readable by its service alone.",
-        f'mqtt = "{broker or "mqtts://BROKER:8883"}"',
+        f"mqtt = {json.dumps(broker or 'mqtts://BROKER:8883')}",
         f'mqtt_device = "{name}"',
         f'mqtt_pool = "{pools[0] if pools else ""}"',
         f'mqtt_ca = "{folder}/ca.crt"',

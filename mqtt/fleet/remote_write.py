@@ -13,11 +13,11 @@ from __future__ import annotations
 import http.client
 import struct
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 import cramjam
 
-from appliance.errors import BadInput, EnsuenoError, Unavailable
+from appliance.errors import EnsuenoError, Unavailable
+from mqtt.fleet.web_address import checked
 
 _HEADERS = {
     "Content-Type": "application/x-protobuf",
@@ -90,16 +90,9 @@ class Prometheus:
     """A Prometheus that takes remote writes. `url` like http://localhost:9090/api/v1/write; one connection, kept."""
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        plain = url.isascii() and url.isprintable() and " " not in url
-        if not plain or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadInput(f"{url} is no address to write to: give one like http://localhost:9090/api/v1/write.")
+        parts = checked(url, "give one to write to, like http://localhost:9090/api/v1/write")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, port, timeout=timeout)
+        self._connection = kind(parts.hostname or "", parts.port, timeout=timeout)
         self._path = parts.path or "/api/v1/write"
 
     def write(self, request: bytes) -> None:

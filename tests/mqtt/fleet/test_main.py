@@ -144,19 +144,36 @@ def test_the_table_shows_the_troubled_first() -> None:
         ["simulate", "--devices", "0"],
         ["simulate", "--connections", "101"],
         ["top", "--once", "--prometheus", "ftp://x"],
+        ["simulate", "--hours", "inf"],
+        ["simulate", "--hours", "-1"],
+        ["simulate", "--every", "nan"],
+        ["simulate", "--rate", "inf"],
+        ["simulate", "--seconds", "nan"],
+        ["top", "--once", "--prometheus", "http://a%20b:x"],
+        ["top", "--once", "--prometheus", "http://["],
+        ["top", "--every", "-1"],
+        ["top", "--once", "--rows", "0"],
         ["provision", "box", "--days", "0"],
+        ["provision", "box", "--days", "99999999"],
+        ["provision", "box", "--pki", "file"],
+        ["provision", "box", "--pki", "file/in"],
+        ["provision", "box", "--broker", "http://bad"],
+        ["provision", "box", "--broker", "mqtt://plain"],
+        ["provision", "broker", "--role", "broker", "--host", "x" * 64 + ".de"],
     ],
 )  # fmt: skip
 def test_bad_input_ends_with_one_sentence(
     arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     assert main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_prometheus_that_is_away_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["top", "--once", "--prometheus", f"http://127.0.0.1:{free_port()}"]) == 1
+@pytest.mark.parametrize("host", [f"127.0.0.1:{free_port()}", "a%20b", "x" * 64 + ".example"])
+def test_a_prometheus_that_is_away_is_said(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", "--once", "--prometheus", f"http://{host}"]) == 1
     assert "check --prometheus" in capsys.readouterr().err
 
 

@@ -121,6 +121,18 @@ def test_a_broken_authority_is_said_in_a_sentence(tmp_path: Path) -> None:
         Authority(tmp_path)
 
 
+def test_a_brokers_name_may_have_letters_of_its_own_language(tmp_path: Path) -> None:
+    folder = Pki(tmp_path).broker(["müller.example", "127.0.0.1"])
+    certificate = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["xn--mller-kva.example"]
+
+
+def test_what_a_configuration_names_is_written_as_it_was_given(tmp_path: Path) -> None:
+    folder = Pki(tmp_path).user("box-1", "device", broker='mqtts://a"b\\c:8883')
+    assert tomllib.loads((folder / "mqtt.toml").read_text())["mqtt"] == 'mqtts://a"b\\c:8883'
+
+
 def test_a_broker_needs_a_name() -> None:
     with pytest.raises(BadInput, match="give --host"):
         Pki(Path("unused")).broker([])

@@ -102,5 +102,5 @@ def test_a_prometheus_that_is_not_there_is_asked_again_later(host: str) -> None:
     "url", ["localhost:9090", "ftp://x/", "http://", "http://localhost:abc/", "http://a b/", "http://[x/", "http://x/ñ"]
 )
 def test_an_address_that_is_none_is_bad_input(url: str) -> None:
-    with pytest.raises(BadInput, match="no address to write to"):
+    with pytest.raises(BadInput, match="give one to write to"):
         Prometheus(url)
