@@ -8,10 +8,15 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.command import Parser, obey
 from appliance.errors import BadInput
+
+if TYPE_CHECKING:
+    from mqtt.fleet.provision import Pki
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,6 +49,16 @@ def _default(name: str, otherwise: str | None = None) -> str | None:
 def _path(name: str) -> Path | None:
     value = _default(name)
     return None if value is None else Path(value)
+
+
+def _between(least: float, most: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = float(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} must be a number from {least:g} to {most:g}")
+        return value
+
+    return number
 
 
 def _add_broker(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +96,7 @@ def _collector(options: argparse.Namespace) -> None:
 
 def _add_top(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prometheus", metavar="URL", default=_default("TOP", "http://localhost:9090"))
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks")
+    parser.add_argument("--every", type=_between(0.001, 1e6), default=2.0, help="seconds between two looks")
     parser.add_argument("--rows", type=int, default=40, help="devices to show, the worst first")
     parser.add_argument("--once", action="store_true", help="print the table once and end")
     parser.set_defaults(run=_top)
@@ -90,6 +105,8 @@ def _add_top(parser: argparse.ArgumentParser) -> None:
 def _top(options: argparse.Namespace) -> None:
     from mqtt.fleet import top
 
+    if options.rows < 1:
+        raise BadInput("A table has a row or more: give --rows 1 or more.")
     top.show(options.prometheus, options.rows, None if options.once else options.every)
 
 
@@ -97,10 +114,14 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     _add_broker(parser)
     parser.add_argument("--devices", type=int, default=100, help="how many")
     parser.add_argument("--connections", type=int, default=100, help="how many they share, at most 100")
-    parser.add_argument("--every", type=float, default=10.0, help="seconds between two records of one device")
-    parser.add_argument("--rate", type=float, help="records in a second, all devices together (in place of --every)")
-    parser.add_argument("--hours", type=float, default=0.0, help="a backlog from this long ago, sent first")
-    parser.add_argument("--seconds", type=float, help="how long (until stopped)")
+    parser.add_argument(
+        "--every", type=_between(0.001, 1e6), default=10.0, help="seconds between two records of one device"
+    )
+    parser.add_argument(
+        "--rate", type=_between(0.001, 1e6), help="records in a second, all devices together (in place of --every)"
+    )
+    parser.add_argument("--hours", type=_between(0, 1e4), default=0.0, help="a backlog from this long ago, sent first")
+    parser.add_argument("--seconds", type=_between(0, 1e9), help="how long (until stopped)")
     parser.add_argument("--seed", type=int, default=0, help="names the sessions: another seed, another life")
     parser.set_defaults(run=_simulate)
 
@@ -109,8 +130,8 @@ def _simulate(options: argparse.Namespace) -> None:
     from mqtt.address import Address
     from mqtt.fleet import simulate
 
-    if options.devices < 1 or options.every <= 0 or (options.rate is not None and options.rate <= 0):
-        raise BadInput("A simulation needs devices that speak: give --devices, --every and --rate above 0.")
+    if options.devices < 1:
+        raise BadInput("A simulation needs devices: give --devices 1 or more.")
     every = options.every if options.rate is None else options.devices / options.rate
     address = Address.of(options.broker, options.ca, options.cert, options.key)
     connect = simulate.connector(address, f"ensueno-simulate-{options.seed}")
@@ -138,27 +159,29 @@ def _add_provision(parser: argparse.ArgumentParser) -> None:
 
 
 def _provision(options: argparse.Namespace) -> None:
-    from mqtt import topics
     from mqtt.fleet.provision import Pki
 
     pki = Pki(options.pki)
-    if options.days < 1:
-        raise BadInput("A certificate is good for a day or more: give --days 1 or more.")
+    if not 1 <= options.days <= 36_500:
+        raise BadInput("A certificate is good for 1 to 36,500 days: give another --days.")
+    try:
+        _provision_in(pki, options)
+    except OSError as error:
+        raise BadInput(f"{options.pki} cannot be used ({error.strerror}): choose another --pki.") from None
+    print(f"A broker that runs knows of it once it has {pki.rights.parent} anew and a SIGHUP.", file=sys.stderr)
+
+
+def _provision_in(pki: Pki, options: argparse.Namespace) -> None:
+    from mqtt import topics
+
     if options.revoke:
         pki.revoke(options.name)
-        print(f"{options.name} is revoked: send the broker a SIGHUP")
+        print(f"{options.name} is revoked")
     elif options.role == "broker":
         print(pki.broker(options.host or [options.name]))
     else:
-        print(
-            pki.user(
-                options.name,
-                options.role,
-                pools=options.pool or [topics.POOL],
-                broker=options.broker,
-                days=options.days,
-            )
-        )
+        pools = options.pool or [topics.POOL]
+        print(pki.user(options.name, options.role, pools=pools, broker=options.broker, days=options.days))
 
 
 if __name__ == "__main__":

@@ -213,7 +213,7 @@ class Broker:
             self._client.connect(
                 self._address.host, self._address.port, keepalive=15, clean_start=True, properties=properties
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is too long
             self.trouble = str(error)
 
     def _on_connect(

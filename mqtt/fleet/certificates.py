@@ -1,6 +1,7 @@
 """A small certificate authority: one for a fleet, in a folder of its own that never leaves the owner's machine.
 
     ca.key ca.crt     the authority            crl.pem     what was revoked, for the broker
+    issued.json       each name's serial numbers, so that it can be revoked when its certificates are carried away
     revoked.json      serial numbers, so that the list can be made again
 
 Keys are P-256. A certificate's common name is the user name at the broker, and for a device the device's name.
@@ -14,6 +15,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -56,16 +58,28 @@ class Authority:
         )
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), False)
-        return _pem(key), builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        self._remember(name, certificate.serial_number)
+        return _pem(key), certificate.public_bytes(serialization.Encoding.PEM)
 
-    def revoke(self, certificate: bytes) -> None:
-        """Put a certificate (PEM) on the list of revoked ones; the broker reads the list anew on SIGHUP."""
-        serial = x509.load_pem_x509_certificate(certificate).serial_number
-        self._write_list(sorted({*self._revoked(), serial}))
+    def revoke(self, name: str) -> bool:
+        """Put all that `name` was ever given on the list of revoked ones; False when it was given nothing.
 
-    def _revoked(self) -> list[int]:
-        path = self._folder / "revoked.json"
-        return [int(serial) for serial in json.loads(path.read_text())] if path.exists() else []
+        The broker reads the list anew on SIGHUP.
+        """
+        serials = [int(serial) for serial in self._read("issued.json", {}).get(name, [])]
+        revoked = [int(serial) for serial in self._read("revoked.json", [])]
+        self._write_list(sorted({*revoked, *serials}))
+        return bool(serials)
+
+    def _remember(self, name: str, serial: int) -> None:
+        issued = self._read("issued.json", {})
+        issued.setdefault(name, []).append(str(serial))
+        write(self._folder / "issued.json", json.dumps(issued).encode())
+
+    def _read(self, name: str, otherwise: Any) -> Any:
+        path = self._folder / name
+        return json.loads(path.read_text()) if path.exists() else otherwise
 
     def _write_list(self, serials: Sequence[int]) -> None:
         now = datetime.now(timezone.utc)
@@ -122,7 +136,11 @@ def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        pass
+    try:
+        return x509.DNSName(host.encode("idna").decode())
+    except UnicodeError:
+        raise BadInput(f"{host} can be no name of a machine: give another --host.") from None
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

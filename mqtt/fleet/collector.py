@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from appliance.errors import NoRoom, Unavailable
+from appliance.errors import EnsuenoError, NoRoom, Unavailable
 from mqtt import topics
 from mqtt.fleet import intake, series
 from mqtt.fleet.broker import Received
@@ -80,8 +80,8 @@ class Collector:
             with self._counters.keeping.time():
                 kept = self._store.keep(taken.readings, taken.refusals)
         except (NoRoom, Unavailable) as error:
-            self._held, self.trouble = batch, str(error)
-            self._counters.waits.labels(type(error).__name__).inc()
+            self._held = batch
+            self._put_off(error)
             return None
         self._held, self.trouble = [], None
         self._counters.messages.inc(len(batch))
@@ -103,11 +103,23 @@ class Collector:
         now = self._clock()
         if now - self._looked < LOOK_AGAIN:
             return
-        devices = self._store.devices()
-        self._looked, self._crowded = now, devices > series.CROWD
+        self._looked = now
+        try:
+            devices, missing = self._store.devices(), self._store.missing()
+            self._store.forget()
+        except (NoRoom, Unavailable) as error:
+            self._put_off(error)
+            return
+        self._crowded = devices > series.CROWD
         self._counters.devices.set(devices)
-        self._counters.missing.set(self._store.missing())
-        self._store.forget()
+        self._counters.missing.set(missing)
+        if not self._held:
+            self.trouble = None
+
+    def _put_off(self, error: EnsuenoError) -> None:
+        """What the store cannot do now it is asked again."""
+        self.trouble = str(error)
+        self._counters.waits.labels(type(error).__name__).inc()
 
 
 def acks(session: str, ranges: Ranges) -> list[Ack]:

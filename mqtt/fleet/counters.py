@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from appliance.errors import EnsuenoError, NoRoom, Unavailable
 from mqtt.fleet.intake import REASONS
-from mqtt.fleet.store import Kept, Refusal
+from mqtt.fleet.store import BOUNDS, Kept, Refusal
 
 
 class Counters:
@@ -28,17 +29,19 @@ class Counters:
         self.devices = self._gauge("devices", "Devices that were ever heard.")
         self.missing = self._gauge("missing_records", "Records that have not come though later ones have.")
         # fmt: on
-        for reason in (*REASONS, "prometheus"):  # a counter that begins above 0 hides its first rise
+        for reason in (*REASONS, *BOUNDS, "prometheus"):  # a counter that begins above 0 hides its first rise
             self._refused.labels(reason)
         for outcome in ("fresh", "repeated"):
             self._records.labels(outcome)
+        for error in (NoRoom, Unavailable, EnsuenoError):
+            self.waits.labels(error.__name__)
         self.keeping = Histogram("ensueno_collector_keep_seconds", "One batch on the disk.", registry=self._registry)
 
     def kept(self, kept: Kept, refusals: Sequence[Refusal]) -> None:
         self._records.labels("fresh").inc(kept.fresh)
         self._records.labels("repeated").inc(kept.repeated)
         self._twins.inc(len(kept.twins))
-        self.refused(refusals)
+        self.refused([*refusals, *kept.refusals])
 
     def refused(self, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:

@@ -1,4 +1,6 @@
-"""The collector's small HTTP door: `/metrics`, `/healthz` (the process answers), `/readyz` (it takes telemetry)."""
+"""The collector's small HTTP door: `/metrics`, `/healthz` (the process answers), `/readyz` (it takes telemetry and can
+pass it on; else the reason).
+"""
 
 from __future__ import annotations
 

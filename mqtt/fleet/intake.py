@@ -17,7 +17,7 @@ from mqtt.messages import MAX_TELEMETRY, Telemetry, WrongVersion, read_json, rea
 WINDOW = 7 * 86_400.0  # seconds; Prometheus' out_of_order_time_window in deploy/ is a little longer
 AHEAD = 600.0  # seconds a device's clock may be ahead; one sample a year ahead would shut Prometheus' window for all
 _QUICK: TypeAdapter[Telemetry | list[Telemetry]] = TypeAdapter(Telemetry | list[Telemetry])  # most are good
-REASONS = ("topic", "too_large", "bad_input", "version", "identity", "clock")
+REASONS = ("topic", "too_large", "bad_input", "version", "identity", "clock", "sample")
 
 
 @dataclass(slots=True)
@@ -42,7 +42,9 @@ def take(topic: str, payload: bytes, now: float, crowded: bool, taken: Taken) ->
         believed = now - WINDOW <= record.time <= now + AHEAD
         if not believed:
             reasons.append("clock")
-        taken.readings.append(_believed(record, crowded) if believed else _doubted(record, now))
+        if series.strange(record):
+            reasons.append("sample")
+        taken.readings.append(_believed(record, crowded) if believed else _doubted(record, now, crowded))
     taken.refusals += [Refusal(reason, topic, payload) for reason in dict.fromkeys(reasons)]
 
 
@@ -82,11 +84,12 @@ def _parts(payload: bytes) -> list[Any]:
 def _believed(record: Telemetry, crowded: bool) -> Reading:
     found = series.of(record, crowded)
     return Reading(
-        record.device, record.session, record.seq, record.time, b"".join(found), len(found), list(record.lost)
-    )
+        record.device, record.session, record.seq, record.time, b"".join(found.plain), len(found.plain),
+        list(record.lost), found.labelled,
+    )  # fmt: skip
 
 
-def _doubted(record: Telemetry, now: float) -> Reading:
+def _doubted(record: Telemetry, now: float, crowded: bool) -> Reading:
     """Kept aside and acknowledged, so that the device does not send it for ever; Prometheus hears of the clock."""
-    offset = series.clock_offset(record.device, record.time - now, now)
-    return Reading(record.device, record.session, record.seq, None, offset, 1, list(record.lost))
+    told = [] if crowded else [series.clock_offset(record.device, record.time - now, now)]
+    return Reading(record.device, record.session, record.seq, None, b"".join(told), len(told), list(record.lost))

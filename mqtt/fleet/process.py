@@ -6,37 +6,41 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from mqtt import topics
 from mqtt.address import Address
-from mqtt.fleet import forward
 from mqtt.fleet.broker import Broker
 from mqtt.fleet.collector import GROUP, Collector
 from mqtt.fleet.counters import Counters
 from mqtt.fleet.exposition import served
+from mqtt.fleet.forward import Forwarder, run
+from mqtt.fleet.remote_write import Prometheus
 from mqtt.fleet.store import Store
 
 _log = logging.getLogger("ensueno.collector")
 
 
 def collect(address: Address, prometheus: str, data_dir: Path, listen: str, name: str) -> None:
-    """Run until SIGTERM or SIGINT. What was received and not kept stays with the devices."""
+    """Run until SIGTERM or SIGINT. What was received and not kept stays with the devices. Raises `BadInput`."""
     counters, stop = Counters(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    shared = topics.shared(GROUP, topics.ALL_TELEMETRY)
+    shared, file = topics.shared(GROUP, topics.ALL_TELEMETRY), data_dir / "collector.db"
     with (
-        closing(Store(data_dir / "collector.db")) as store,
+        closing(Prometheus(prometheus)) as client,
+        closing(Store(file)) as store,
+        closing(Store(file, reserve=0)) as spool,
         closing(Broker(address, f"ensueno-collector-{name}", [shared])) as broker,
     ):
-        collector = Collector(broker, store, counters)
+        collector, forwarder = Collector(broker, store, counters), Forwarder(spool, client, counters)
 
         def trouble() -> str | None:
-            return collector.trouble or (None if broker.ready else broker.trouble)
+            return collector.trouble or (None if broker.ready else broker.trouble) or forwarder.trouble
 
-        with served(listen, counters.text, trouble) as port, _sending(data_dir, prometheus, counters, stop):
+        with served(listen, counters.text, trouble) as port, _sending(forwarder, data_dir / "forward.lock", stop):
             _log.info("Taking telemetry from %s:%d; counters on port %d.", address.host, address.port, port)
             _turn_until(stop, collector, trouble)
 
@@ -52,11 +56,13 @@ def _turn_until(stop: threading.Event, collector: Collector, trouble: Callable[[
 
 
 @contextmanager
-def _sending(data_dir: Path, prometheus: str, counters: Counters, stop: threading.Event) -> Iterator[None]:
-    thread = threading.Thread(target=forward.run, args=(data_dir, prometheus, counters, stop), name="forward")
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _sending(forwarder: Forwarder, lock: Path, stop: threading.Event) -> Iterator[None]:
+    """Forward in a thread. When it dies the process ends with its error: one that only takes would fill the disk."""
+    with ThreadPoolExecutor(1, "forward") as pool:
+        sending = pool.submit(run, forwarder, lock, stop)
+        sending.add_done_callback(lambda _: stop.set())
+        try:
+            yield
+        finally:
+            stop.set()
+    sending.result()

@@ -3,18 +3,21 @@
 Under <pki>:
 
     ca.key ca.crt crl.pem      the authority; ca.key never leaves this machine
+    issued.json revoked.json   whose certificates it made, and which are over
     broker/                    all that the broker reads: its key and certificate, ca.crt, crl.pem, acl
     <name>/                    cert.pem key.pem ca.crt mqtt.toml, to be carried to the device and then removed here
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import BadInput
 from mqtt import topics
+from mqtt.address import Address
 from mqtt.fleet import acl
 from mqtt.fleet.certificates import Authority, write
 
@@ -47,19 +50,21 @@ class Pki:
             topics.checked_name(pool)
         if name == BROKER:
             raise BadInput("'broker' names the broker itself: choose another name.")
+        if broker and not Address.of(broker).tls:
+            raise BadInput("A certificate needs an encrypted connection: give --broker mqtts://HOST:8883.")
         folder = self._issue(name, (), days)
         acl.save(self.rights, {**acl.read(self.rights), name: acl.block(name, role, pools)})
         write(folder / "mqtt.toml", _configuration(name, pools, broker).encode())
         return folder
 
     def revoke(self, name: str) -> None:
-        """Take a user's certificate and rights away. Raises `BadInput` when there is no such user."""
-        certificate = self.folder / name / "cert.pem"
-        if not certificate.exists():
-            raise BadInput(f"There is no certificate of {name} in {self.folder}: check the name.")
-        Authority(self.folder).revoke(certificate.read_bytes())
+        """Take a user's rights and all its certificates away. Raises `BadInput` when there is no such user."""
         blocks = acl.read(self.rights)
-        blocks.pop(name, None)
+        known = blocks.pop(name, None) is not None
+        if (self.folder / "ca.key").exists():
+            known = Authority(self.folder).revoke(name) or known
+        if not known:
+            raise BadInput(f"{self.folder} knows no {name}: check the name.")
         acl.save(self.rights, blocks)
         self._publish()
 
@@ -85,7 +90,7 @@ def _configuration(name: str, pools: Sequence[str], broker: str) -> str:
     folder = "/etc/ensueno/mqtt"
     lines = [
         f"# For the configuration file of the box; this folder goes to {folder}, readable by its service alone.",
-        f'mqtt = "{broker or "mqtts://BROKER:8883"}"',
+        f"mqtt = {json.dumps(broker or 'mqtts://BROKER:8883')}",
         f'mqtt_device = "{name}"',
         f'mqtt_pool = "{pools[0] if pools else ""}"',
         f'mqtt_ca = "{folder}/ca.crt"',

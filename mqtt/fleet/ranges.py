@@ -44,8 +44,11 @@ def holding(ranges: Ranges, number: int) -> tuple[int, int]:
     return ranges[place - 1]
 
 
+def count(ranges: Ranges) -> int:
+    """How many numbers are in."""
+    return sum(last - first + 1 for first, last in ranges)
+
+
 def gaps(ranges: Ranges) -> int:
     """How many numbers are missing between the first and the last."""
-    if not ranges:
-        return 0
-    return ranges[-1][1] - ranges[0][0] + 1 - sum(last - first + 1 for first, last in ranges)
+    return ranges[-1][1] - ranges[0][0] + 1 - count(ranges) if ranges else 0

@@ -13,11 +13,11 @@ from __future__ import annotations
 import http.client
 import struct
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 import cramjam
 
-from appliance.errors import BadInput, EnsuenoError, Unavailable
+from appliance.errors import EnsuenoError, Unavailable
+from mqtt.fleet.web_address import checked
 
 _HEADERS = {
     "Content-Type": "application/x-protobuf",
@@ -26,13 +26,19 @@ _HEADERS = {
     "User-Agent": "ensueno-collector",
 }
 _DOUBLE = struct.Struct("<d").pack
-_REFUSALS = (b"too old sample", b"out of bounds", b"out of order", b"duplicate sample")
+_OF_AGE = ("too old sample", "out of bounds")
+_REFUSALS = (*_OF_AGE, "out of order", "duplicate sample")
 
 
 class Refused(EnsuenoError):  # noqa: N818  as appliance/errors.py names them
-    """Prometheus will never take this request: one of its samples is bad."""
+    """Prometheus will never take this request: one of its samples is bad, or all of them are too much at once."""
 
     title = "Refused by Prometheus"
+
+    @property
+    def of_age(self) -> bool:
+        """Whether a sample is too old: then so is every older one."""
+        return any(mark in str(self) for mark in _OF_AGE) and "future" not in str(self)
 
 
 def encode(labels: Mapping[str, str], value: float, time: float) -> bytes:
@@ -69,15 +75,24 @@ def split(request: bytes) -> Iterator[bytes]:
         start = body + size
 
 
+def time_of(encoded: bytes) -> int:
+    """When an encoded series' first sample was taken, in milliseconds after 1970. Raises `ValueError` without one."""
+    _, at = _read_varint(encoded, 1)
+    while at < len(encoded):
+        tag, (size, at) = encoded[at], _read_varint(encoded, at + 1)
+        if tag == 0x12:
+            return _read_varint(encoded, at + 10)[0]  # behind the value (1 + 8 bytes) and the time's own tag
+        at += size
+    raise ValueError("a series without a sample")
+
+
 class Prometheus:
     """A Prometheus that takes remote writes. `url` like http://localhost:9090/api/v1/write; one connection, kept."""
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadInput(f"{url} is no address to write to: give one like http://localhost:9090/api/v1/write.")
+        parts = checked(url, "give one to write to, like http://localhost:9090/api/v1/write")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=timeout)
+        self._connection = kind(parts.hostname or "", parts.port, timeout=timeout)
         self._path = parts.path or "/api/v1/write"
 
     def write(self, request: bytes) -> None:
@@ -87,17 +102,19 @@ class Prometheus:
             self._connection.request("POST", self._path, body, _HEADERS)
             answer = self._connection.getresponse()
             reason = answer.read(4096)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: a part of a name too long
             self._connection.close()
-            raise Unavailable(f"Prometheus cannot be reached ({error or type(error).__name__}).") from None
+            problem = str(error) or type(error).__name__
+            raise Unavailable(f"Prometheus cannot be reached ({problem}): check --prometheus.") from None
         if answer.status // 100 == 2:
             return
         text = reason.decode("utf-8", "replace").strip()
         # Some releases say 500 where they mean: never.
         never = answer.status // 100 == 4 and answer.status != 429
-        if (never and answer.status not in (401, 403, 404, 413)) or any(mark in reason for mark in _REFUSALS):
-            raise Refused(text)
-        raise Unavailable(f"Prometheus answered {answer.status}: {text}.")
+        if (never and answer.status not in (401, 403, 404)) or any(mark in text for mark in _REFUSALS):
+            raise Refused(text or str(answer.status))
+        told = f"{answer.status}: {text}" if text else answer.status
+        raise Unavailable(f"Prometheus takes nothing ({told}): look at its log and at --prometheus.")
 
     def close(self) -> None:
         self._connection.close()

@@ -9,49 +9,73 @@
     ensueno_clock_offset_seconds{device}             by our time, only for a clock that is not to be believed
 
 In a crowd (more than `CROWD` devices) each device has at most eight: the number, the info, the losses and the five of
-`ESSENTIAL`; its events are not written.
+`ESSENTIAL`; its events and its clock are not written. A sample that is not `KNOWN` is written nowhere: a device chooses
+no names. What it does choose, its session and its labels, the store bounds.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import get_args
+from zlib import crc32
 
 from mqtt.fleet.remote_write import encode, label, series, stamp
-from mqtt.messages import Telemetry
+from mqtt.messages import Reason, Telemetry
 
 CROWD = 1000  # devices
 ESSENTIAL = ("picture_seconds", "jobs_finished_total", "jobs_failed_total", "throttled", "disk_free_bytes")
 INFO = ("bundle", "engine", "passport", "version")  # the labels of `ensueno_info`, few values each; `device` is second
 EVENT = ("event", "kind")  # the labels of `ensueno_event`
-MOST_SAMPLES = 64
 OF_THE_RECORD = ("telemetry_seq", "info", "event", "telemetry_lost", "clock_offset_seconds")  # all but the samples
+KNOWN = frozenset(  # the samples that boxes tell (mqtt/telemetry.py, mqtt/link.py)
+    {
+        *ESSENTIAL, "answers_open", "engine_pictures", "engine_up", "gpu_load_ratio",
+        "jobs_cancelled_total", "jobs_expired_total", "jobs_queued", "jobs_refused_total", "jobs_running",
+        "joules_per_picture", "link_connections_total", "link_doubles_total", "memory_free_bytes", "outbox_bytes",
+        "outbox_records", "outbox_sent_again_total", "parked_seconds_total", "picture_check_seconds",
+        "pool_doubles_total", "power_watts", "step_seconds", "store_seconds", "telemetry_unstored_total",
+        "temperature_celsius", "text_encoder_seconds", "trouble", "vae_decoder_seconds",
+        *(f"jobs_refused_{reason}_total" for reason in get_args(Reason)),
+    }
+)  # fmt: skip
 
 
-def of(record: Telemetry, crowded: bool) -> list[bytes]:
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A record's series, each with one sample. `labelled`: those whose labels the device chose, by a mark of these."""
+
+    plain: list[bytes]
+    labelled: list[tuple[int, bytes]]
+
+
+def of(record: Telemetry, crowded: bool) -> Encoded:
     """The record's encoded series, each with one sample at the device's time."""
     device, at = label("device", record.device), stamp(record.time)
-    found = [_number(record, device)]
+    plain, labelled = [_number(record, device)], []
     if record.kind == "lost":
         lost = sum(last - first + 1 for first, last in record.lost)
-        found.append(series(_name("telemetry_lost") + device, lost, at))
+        plain.append(series(_name("telemetry_lost") + device, lost, at))
     elif record.kind == "event" and not crowded:
-        found.append(_event(record))
+        labels = _event(record, device)
+        labelled.append((crc32(labels), series(labels, 1, at)))
     elif record.kind == "sample" and record.labels:
-        found.append(series(_info(record, device), record.time, at))
-    for name in _chosen(record, crowded):
-        found.append(series(_name(name) + device, record.samples[name], at))
-    return found
+        labels = _info(record, device)
+        labelled.append((crc32(labels), series(labels, record.time, at)))
+    for name in ESSENTIAL if crowded else record.samples:
+        if name in record.samples and name in KNOWN:
+            plain.append(series(_name(name) + device, record.samples[name], at))
+    return Encoded(plain, labelled)
+
+
+def strange(record: Telemetry) -> bool:
+    """Whether it has samples that nobody knows."""
+    return not KNOWN.issuperset(record.samples)
 
 
 def clock_offset(device: str, offset: float, now: float) -> bytes:
     """How far the device's clock is ahead of ours, in seconds, at our unix time `now`."""
     return encode({"__name__": "ensueno_clock_offset_seconds", "device": device}, offset, now)
-
-
-def _chosen(record: Telemetry, crowded: bool) -> list[str]:
-    if crowded:
-        return [name for name in ESSENTIAL if name in record.samples]
-    return list(record.samples)[:MOST_SAMPLES]
 
 
 def _number(record: Telemetry, device: bytes) -> bytes:
@@ -67,9 +91,9 @@ def _info(record: Telemetry, device: bytes) -> bytes:
     return b"".join([_name("info"), known[0], device, *known[1:]])
 
 
-def _event(record: Telemetry) -> bytes:
-    said = {name: record.labels[name] for name in EVENT if name in record.labels}
-    return encode({"__name__": "ensueno_event", "device": record.device, **said}, 1, record.time)
+def _event(record: Telemetry, device: bytes) -> bytes:
+    said = [label(name, record.labels[name]) for name in EVENT if name in record.labels]
+    return b"".join([_name("event"), device, *said])
 
 
 @lru_cache(4096)

@@ -1,6 +1,7 @@
 """What a collector must not lose: one SQLite file (WAL, `synchronous=FULL`) of what came and what is still to be sent.
 
     keep ─▶ seen      which sequence numbers of each device and session are durable: repeats are known by it
+         ─▶ labelled  which labels each device has series of, so that they are not too many
          ─▶ spool     encoded series that wait for Prometheus, one row a batch      ─forward─▶ Prometheus
          ─▶ aside     what nobody can use, with its reason: the newest ones only, to look at
 
@@ -16,19 +17,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 
 from appliance.errors import BadInput, EnsuenoError, NoRoom, Unavailable
-from mqtt.fleet.ranges import Ranges, add, add_range, gaps, holding
+from mqtt.fleet.ranges import Ranges, add, add_range, count, gaps, holding
 
 SAFE_SQLITE = (3, 51, 3)  # below it: the WAL-reset race, sqlite.org/wal.html#walresetbug
-RANGES_KEPT = 256  # of one session; what is forgotten is at worst written again, and Prometheus takes it as the same
+RANGES_KEPT = 256  # of one session; what is forgotten is counted as come, and at worst written again, as the same
 ASIDE_KEPT = 10_000
 SESSION_KEPT = 30 * 86_400.0  # seconds after its last message
+SESSIONS, LABELS = 16, 64  # of one device, within that time: more get no series
+BOUNDS = ("sessions", "labels")  # the reasons of what is over them
+SPEAKS = 3600.0  # seconds after its last message in which a session counts as one that still speaks
 
-_SCHEMA = """
+_STEPS = (  # how a file comes to the newest version, from empty or from an older one
+    """
 CREATE TABLE seen (
     device TEXT NOT NULL, session TEXT NOT NULL,
     ranges TEXT NOT NULL,                  -- json [[first, last], ...]
@@ -41,8 +46,21 @@ CREATE TABLE aside (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     time REAL NOT NULL, reason TEXT NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL
 ) STRICT;
-PRAGMA user_version = 1;
-"""
+""",
+    """
+ALTER TABLE seen ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;  -- how many numbers came in ranges that are not kept
+CREATE TABLE waiting (samples INTEGER NOT NULL) STRICT;            -- one row: the sum over the spool
+INSERT INTO waiting SELECT coalesce(sum(samples), 0) FROM spool;
+CREATE TABLE labelled (                    -- which labels each device has series of
+    device TEXT NOT NULL, mark INTEGER NOT NULL,
+    used REAL NOT NULL,                    -- our time, to the day
+    PRIMARY KEY (device, mark)
+) STRICT, WITHOUT ROWID;
+""",
+)
+
+
+_SEEN = "SELECT ranges, first, last, forgotten FROM seen WHERE device = ? AND session = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +68,7 @@ class Reading:
     """One record that may be acknowledged once it is kept: which numbers of whose session, and its encoded series.
 
     `also` are numbers that will never come (the device lost them). `time`: the device's unix seconds, None when its
-    clock is not to be believed.
+    clock is not to be believed. `labelled` are series more, by a mark of their labels, which the device chose.
     """
 
     device: str
@@ -60,6 +78,7 @@ class Reading:
     series: bytes
     samples: int
     also: Ranges = field(default_factory=list)
+    labelled: Sequence[tuple[int, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +92,13 @@ class Refusal:
 
 @dataclass(slots=True)
 class Kept:
-    """What one `keep` did. `ranges`: for each device and session, what it may forget."""
+    """What one `keep` did. `ranges`: for each device and session, what it may forget; `refusals`: what is too many."""
 
     fresh: int = 0
     repeated: int = 0
     twins: set[str] = field(default_factory=set)
     ranges: dict[tuple[str, str], Ranges] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +112,10 @@ class Spooled:
 
 @dataclass(slots=True)
 class _Seen:
-    ranges: Ranges
-    first: float | None
-    last: float | None
+    ranges: Ranges = field(default_factory=list)
+    first: float | None = None
+    last: float | None = None
+    forgotten: int = 0
 
 
 class Store:
@@ -121,15 +142,10 @@ class Store:
         kept, fresh = Kept(), []
         with self._writing() as db:
             for (device, session), group in _by_session(readings).items():
-                seen = self._seen(db, device, session)
-                fresh += [reading for reading in group if _note(seen, reading)]
-                kept.ranges[device, session] = _told(seen.ranges, group)
-                if self._overlaps(db, device, session, seen):
-                    kept.twins.add(device)
-                self._remember(db, device, session, seen)
-            self._spool(db, fresh)
-            self._put_aside(db, refusals)
-        kept.fresh, kept.repeated = len(fresh), len(readings) - len(fresh)
+                fresh += self._take(db, device, session, group, kept)
+            kept.fresh, kept.repeated = len(fresh), len(readings) - len(fresh) - len(kept.refusals)
+            self._spool(db, fresh, kept)
+            self._put_aside(db, [*refusals, *kept.refusals])
         return kept
 
     def waiting(self, most: int = 1 << 20) -> Spooled | None:
@@ -148,11 +164,12 @@ class Store:
         """Forget what Prometheus has; what it refused is put aside."""
         with self._writing() as db:
             db.execute("DELETE FROM spool WHERE id <= ?", (spooled.upto,))
+            db.execute("UPDATE waiting SET samples = samples - ?", (spooled.samples,))
             self._put_aside(db, refusals)
 
     def backlog(self) -> int:
         """How many samples wait for Prometheus."""
-        return int(self._one("SELECT coalesce(sum(samples), 0) FROM spool")[0])
+        return int(self._one("SELECT samples FROM waiting")[0])
 
     def devices(self) -> int:
         """How many devices were ever heard (and not forgotten since)."""
@@ -160,14 +177,15 @@ class Store:
 
     def missing(self) -> int:
         """How many sequence numbers have not come, of all devices, though later ones have."""
+        rows = "SELECT ranges, forgotten FROM seen"
         with self._asking():
-            return sum(gaps(_ranges(text)) for (text,) in self._db.execute("SELECT ranges FROM seen"))
+            return sum(max(gaps(_ranges(text)) - forgotten, 0) for text, forgotten in self._db.execute(rows))
 
     def known(self) -> int:
         """How many sequence numbers came (or were told as lost), of all devices."""
         with self._asking():
-            found = [_ranges(text) for (text,) in self._db.execute("SELECT ranges FROM seen")]
-        return sum(last - first + 1 for ranges in found for first, last in ranges)
+            rows = list(self._db.execute("SELECT ranges, forgotten FROM seen"))
+        return sum(forgotten + count(_ranges(text)) for text, forgotten in rows)
 
     def aside(self) -> list[Refusal]:
         """The newest refusals, oldest first."""
@@ -175,36 +193,80 @@ class Store:
             return [Refusal(*row) for row in self._db.execute("SELECT reason, topic, payload FROM aside ORDER BY id")]
 
     def forget(self) -> None:
-        """Drop sessions that nobody has spoken in for a month, and refusals beyond the newest ones."""
+        """Drop sessions and labels that nobody has used for a month, and refusals beyond the newest ones."""
         with self._writing() as db:
             db.execute("DELETE FROM seen WHERE touched < ?", (self._clock() - SESSION_KEPT,))
+            db.execute("DELETE FROM labelled WHERE used < ?", (self._clock() - SESSION_KEPT,))
             db.execute("DELETE FROM aside WHERE id <= (SELECT max(id) FROM aside) - ?", (ASIDE_KEPT,))
 
     # --- inside ------------------------------------------------------------------------------------------------
 
-    def _seen(self, db: apsw.Connection, device: str, session: str) -> _Seen:
-        asked = "SELECT ranges, first, last FROM seen WHERE device = ? AND session = ?"
-        row = next(db.execute(asked, (device, session)), None)
-        return _Seen([], None, None) if row is None else _Seen(_ranges(row[0]), row[1], row[2])
+    def _take(
+        self, db: apsw.Connection, device: str, session: str, group: Sequence[Reading], kept: Kept
+    ) -> list[Reading]:
+        """Note one session's readings; returns those that are to be written."""
+        row = next(db.execute(_SEEN, (device, session)), None)
+        seen = _Seen() if row is None else _Seen(_ranges(row[0]), *row[1:])
+        fresh = []
+        for reading in group:
+            if _note(seen, reading):
+                fresh.append(reading)
+            elif _of_another(seen, reading):
+                kept.twins.add(device)
+        kept.ranges[device, session] = _told(seen.ranges, group)
+        if row is None and _number_of("seen", db, device) >= SESSIONS:
+            kept.refusals += [Refusal("sessions", device, reading.series) for reading in fresh]
+            return []
+        if self._overlaps(db, device, session, seen):
+            kept.twins.add(device)
+        self._remember(db, device, session, seen)
+        return fresh
 
     def _remember(self, db: apsw.Connection, device: str, session: str, seen: _Seen) -> None:
         if len(seen.ranges) > RANGES_KEPT:
-            del seen.ranges[1 : len(seen.ranges) - RANGES_KEPT + 1]  # the first says up to where all is there
+            over = slice(1, len(seen.ranges) - RANGES_KEPT + 1)  # the first says up to where all is there
+            seen.forgotten += count(seen.ranges[over])
+            del seen.ranges[over]
         db.execute(
-            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)",
-            (device, session, json.dumps(seen.ranges), seen.first, seen.last, self._clock()),
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (device, session, json.dumps(seen.ranges), seen.first, seen.last, self._clock(), seen.forgotten),
         )
 
     def _overlaps(self, db: apsw.Connection, device: str, session: str, seen: _Seen) -> bool:
         """Two sessions of one device never speak in the same stretch of time, unless two devices have one name."""
-        asked = "SELECT 1 FROM seen WHERE device = ? AND session <> ? AND first < ? AND last > ? LIMIT 1"
-        return next(db.execute(asked, (device, session, seen.last, seen.first)), None) is not None
+        asked = (
+            "SELECT 1 FROM seen WHERE device = ? AND session <> ? AND first < ? AND last > ? AND touched > ? LIMIT 1"
+        )
+        values = (device, session, seen.last, seen.first, self._clock() - SPEAKS)
+        return next(db.execute(asked, values), None) is not None
 
-    def _spool(self, db: apsw.Connection, fresh: Sequence[Reading]) -> None:
-        series = b"".join([reading.series for reading in fresh])
-        if series:
-            samples = sum(reading.samples for reading in fresh)
-            db.execute("INSERT INTO spool (series, samples) VALUES (?, ?)", (series, samples))
+    def _spool(self, db: apsw.Connection, fresh: Sequence[Reading], kept: Kept) -> None:
+        parts, samples = [reading.series for reading in fresh], sum(reading.samples for reading in fresh)
+        admitted: dict[tuple[str, int], bool] = {}
+        for reading in fresh:
+            for mark, series in reading.labelled:
+                whose = reading.device, mark
+                if whose not in admitted:
+                    admitted[whose] = self._admits(db, *whose)
+                if admitted[whose]:
+                    parts.append(series)
+                    samples += 1
+                else:
+                    kept.refusals.append(Refusal("labels", reading.device, series))
+        if samples:
+            db.execute("INSERT INTO spool (series, samples) VALUES (?, ?)", (b"".join(parts), samples))
+            db.execute("UPDATE waiting SET samples = samples + ?", (samples,))
+
+    def _admits(self, db: apsw.Connection, device: str, mark: int) -> bool:
+        """Whether the device may have a series of these labels: it has one, or few enough of others."""
+        now = self._clock()
+        row = next(db.execute("SELECT used FROM labelled WHERE device = ? AND mark = ?", (device, mark)), None)
+        if row is not None and row[0] > now - 86_400:
+            return True
+        if row is None and _number_of("labelled", db, device) >= LABELS:
+            return False
+        db.execute("INSERT OR REPLACE INTO labelled VALUES (?, ?, ?)", (device, mark, now))
+        return True
 
     def _put_aside(self, db: apsw.Connection, refusals: Sequence[Refusal]) -> None:
         now = self._clock()
@@ -250,10 +312,12 @@ def _open(path: Path) -> apsw.Connection:
         raise EnsuenoError(f"SQLite refused WAL with synchronous=FULL on {path}: put the data dir on a local disk.")
     db.execute("BEGIN IMMEDIATE")  # before the version is read: another collector may be making the tables now
     version = db.pragma("user_version")
-    if version == 0:
-        db.execute(_SCHEMA)
+    for step in _STEPS[version:]:
+        db.execute(step)
+    if version < len(_STEPS):
+        db.pragma("user_version", len(_STEPS))
     db.execute("COMMIT")
-    if version not in (0, 1):
+    if version > len(_STEPS):
         raise BadInput(f"{path} was written by a newer Ensueño: install that one, or choose another --data-dir.")
     return db
 
@@ -266,6 +330,11 @@ def _write_ahead(db: apsw.Connection) -> None:
             return
         except apsw.BusyError:
             time.sleep(0.05)
+
+
+def _number_of(table: Literal["seen", "labelled"], db: apsw.Connection, device: str) -> int:
+    found: int = next(db.execute(f"SELECT count(*) FROM {table} WHERE device = ?", (device,)))[0]  # noqa: S608
+    return found
 
 
 def _by_session(readings: Sequence[Reading]) -> dict[tuple[str, str], list[Reading]]:
@@ -284,6 +353,11 @@ def _note(seen: _Seen, reading: Reading) -> bool:
         seen.first = reading.time if seen.first is None else min(seen.first, reading.time)
         seen.last = reading.time if seen.last is None else max(seen.last, reading.time)
     return True
+
+
+def _of_another(seen: _Seen, reading: Reading) -> bool:
+    """A repeat is never newer than all that came: this one is of another device, cloned with its outbox."""
+    return reading.time is not None and seen.last is not None and reading.time > seen.last
 
 
 def _told(ranges: Ranges, group: Sequence[Reading]) -> Ranges:

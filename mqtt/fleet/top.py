@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.errors import BadInput, Unavailable
+from appliance.errors import Unavailable
+from mqtt.fleet.web_address import checked
 
 SILENT = 300.0  # seconds
 _INFO = "topk by (device) (1, last_over_time(ensueno_info[1d]))"
-_SEEN = "max by (device) (timestamp(ensueno_telemetry_seq))"
+_SEEN = (  # the second is a rule of deploy/prometheus/alerts.yml: whoever spoke within 30 days
+    "max by (device) (timestamp(ensueno_telemetry_seq)) or last_over_time(device:ensueno_telemetry_seq:seen[1d])"
+)
 _NAMES = ("picture_seconds", "jobs_queued", "jobs_failed_total", "temperature_celsius", "throttled", "power_watts")
 _SAMPLES = '{__name__=~"ensueno_(' + "|".join(_NAMES) + ')"}'
 _COLUMNS = ("device", "seen", "engine", "bundle", "s/picture", "queue", "failed", "°C", "W", "what is wrong")
@@ -56,7 +59,7 @@ def show(url: str, most: int, every: float | None) -> None:
 
 
 def rows(url: str) -> list[Row]:
-    """The newest of each device that spoke within a day. Raises `Unavailable`, `BadInput`."""
+    """The newest of each device; one that fell silent is known for 30 days. Raises `Unavailable`, `BadInput`."""
     found: dict[str, Row] = {}
     for metric, _ in _ask(url, _INFO):
         found[metric["device"]] = Row(metric["device"], labels=metric)
@@ -93,12 +96,11 @@ def _cells(row: Row, now: float) -> list[str]:
 
 def _ask(url: str, expression: str) -> list[tuple[dict[str, str], float]]:
     """An instant query: each series' labels and value."""
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise BadInput(f"{url} is no Prometheus: give --prometheus http://HOST:9090.")
+    checked(url, "give --prometheus http://HOST:9090")
     data = urllib.parse.urlencode({"query": expression}).encode()
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/api/v1/query", data, timeout=30) as answer:  # noqa: S310
             found: list[dict[str, Any]] = json.loads(answer.read())["data"]["result"]
-    except (urllib.error.URLError, OSError, ValueError, KeyError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
         raise Unavailable(f"Prometheus at {url} does not answer as one ({error}): check --prometheus.") from None
     return [(series["metric"], float(series["value"][1])) for series in found]

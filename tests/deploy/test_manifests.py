@@ -80,6 +80,26 @@ def test_each_workload_is_probed_confined_and_reached_by_a_policy(workload: dict
     assert {} in chosen  # and nothing else is let through
 
 
+def test_there_is_one_collector_where_each_would_have_a_file_of_its_own() -> None:
+    (collector,) = (workload for workload in sets() if workload["metadata"]["name"] == "collector")
+    assert collector["spec"]["volumeClaimTemplates"]
+    assert collector["spec"]["replicas"] == 1
+    assert not [one for one in documents() if one["kind"] == "PodDisruptionBudget"]  # it would hold every node fast
+
+
+def test_an_alert_can_leave_both_deployments() -> None:
+    networks = COMPOSE["services"]["alertmanager"]["networks"]
+    assert [name for name in networks if not COMPOSE["networks"][name].get("internal")]
+    policies = {one["metadata"]["name"]: one["spec"] for one in documents() if one["kind"] == "NetworkPolicy"}
+    assert {"port": 443} in [port for way in policies["alertmanager"]["egress"] for port in way["ports"]]
+
+
+def test_our_own_image_is_named_where_its_owner_says_from_where_it_comes() -> None:
+    (ours,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
+    images = {one["image"] for workload in sets() for one in workload["spec"]["template"]["spec"]["containers"]}
+    assert f"{ours['name']}:latest" in images
+
+
 def test_kustomize_names_files_that_are_there_and_every_dashboard() -> None:
     kustomization = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
     named = [KUBERNETES / file for one in kustomization["configMapGenerator"] for file in one["files"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mqtt import topics
-from mqtt.fleet import intake
+from mqtt.fleet import intake, series, simulate
 from mqtt.fleet.remote_write import split
+from mqtt.fleet.store import LABELS, SESSION_KEPT, SESSIONS, Kept, Store
 from mqtt.messages import MAX_TELEMETRY
 from tests.mqtt.fleet import torture
 from tests.mqtt.fleet.records import NOW, payload, record
@@ -63,6 +65,9 @@ def test_mutated_messages_are_counted(tmp_path: Path) -> None:
         (TOPIC, payload(record(time=NOW + YEAR)), "clock"),
         (TOPIC, payload(record(time=NOW - YEAR)), "clock"),
         (TOPIC, payload(record(time=0)), "clock"),
+        (TOPIC, payload(record(samples={"telemetry_seq": 5.0})), "sample"),
+        (TOPIC, payload(record(samples={"info": 5.0})), "sample"),
+        (TOPIC, payload(record(samples={"whatever": 5.0})), "sample"),
     ],
 )  # fmt: skip
 def test_each_kind_of_bad_message_has_its_reason(topic: str, data: bytes, reason: str) -> None:
@@ -82,24 +87,76 @@ def test_a_record_of_a_wrong_clock_is_acknowledged_but_never_written_at_that_tim
     assert b"picture_seconds" not in reading.series
 
 
-@settings(max_examples=40)
-@given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True), st.floats(0, 1e9), max_size=256))
-def test_a_device_has_a_bounded_number_of_series_and_in_a_crowd_eight(samples: dict[str, float]) -> None:
-    data = payload(record(samples=samples, labels={f"l{number}": "x" for number in range(20)}))
-    (alone,), (crowded,) = taken(TOPIC, data).readings, taken(TOPIC, data, crowded=True).readings
-    assert len(list(split(alone.series))) <= 66
-    assert len(list(split(crowded.series))) <= 8
+def series_of(device: str, records: list[dict[str, Any]], folder: Path, crowded: bool) -> tuple[set[bytes], Store]:
+    """The labels of every series that the records come to in Prometheus; and the store, for what it put aside."""
+    into = intake.Taken()
+    for body in records:
+        intake.take(topics.telemetry(device), payload(body), NOW, crowded, into)
+    store = Store(folder / f"{device}.db", reserve=0, clock=lambda: NOW)
+    store.keep(into.readings, into.refusals)
+    spooled = store.waiting(1 << 30)
+    assert spooled is not None
+    parts = list(split(spooled.series))
+    assert len(parts) == spooled.samples == store.backlog()
+    return {b"".join(labels_of(part)) for part in parts}, store
 
 
-def test_every_kind_of_record_together_stays_within_eight_series_in_a_crowd() -> None:
-    names: set[bytes] = set()
-    every: dict[str, Any] = {f"s{number}": 1.0 for number in range(50)}
-    essential = {"picture_seconds", "jobs_finished_total", "jobs_failed_total", "throttled", "disk_free_bytes"}
-    for body in (
-        record(1, samples={**every, **dict.fromkeys(essential, 1.0)}),
-        record(2, kind="event", labels={"event": "trouble", "kind": "hot"}, samples={}),
-        record(4, kind="lost", lost=[[3, 3]], samples={}),
-    ):
-        (reading,) = taken(TOPIC, payload(body), crowded=True).readings
-        names |= {series.partition(b"ensueno_")[2].split(b"\x0a")[0] for series in split(reading.series)}
-    assert len(names) == 8
+def labels_of(encoded: bytes) -> list[bytes]:
+    at, found = encoded.index(b"\x0a", 1), []
+    while encoded[at] == 0x0A:
+        found.append(encoded[at : at + 2 + encoded[at + 1]])
+        at += 2 + encoded[at + 1]
+    return found
+
+
+def of_every_kind(session: str = "life", **labels: str) -> list[dict[str, Any]]:
+    """All that one life of a box can tell, with names that it should not know."""
+    every = {**dict.fromkeys(series.KNOWN, 1.0), **dict.fromkeys(series.OF_THE_RECORD, 9.0), "odd": 1.0}
+    return [
+        record(1, session=session, samples=every, labels={"engine": "tensorrt", **labels}),
+        record(2, session=session, kind="event", labels={"event": "trouble", "kind": "hot", **labels}, samples={}),
+        record(4, session=session, kind="lost", lost=[[3, 3]], samples={}),
+        record(5, session=session, time=NOW + YEAR),
+    ]
+
+
+def test_a_device_has_a_bounded_number_of_series_and_in_a_crowd_eight(tmp_path: Path) -> None:
+    for crowded, most in ((False, len(series.KNOWN) + len(series.OF_THE_RECORD)), (True, 8)):
+        found, store = series_of("box", of_every_kind(), tmp_path / str(crowded), crowded)
+        with closing(store):
+            assert len(found) == most
+            assert {"sample", "clock"} <= {refusal.reason for refusal in store.aside()}
+    assert len(series.KNOWN) <= 64
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_a_device_that_changes_its_life_and_its_labels_for_ever_has_no_more(tmp_path: Path, crowded: bool) -> None:
+    lives = [one for n in range(300) for one in of_every_kind(f"life-{n}")]
+    labels = [one for n in range(300) for one in of_every_kind("life", version=str(n), kind=str(n))]
+    labels = [{**one, "seq": n + 1, "lost": [], "time": NOW} for n, one in enumerate(labels)]
+    for number, records in enumerate((lives, labels)):
+        found, store = series_of("box", records, tmp_path / str(number), crowded)
+        with closing(store):
+            fixed = 8 if crowded else len(series.KNOWN) + len(series.OF_THE_RECORD)
+            assert len(found) <= fixed + (SESSIONS, LABELS)[number]
+            assert ("sessions", "labels")[number] in {refusal.reason for refusal in store.aside()}
+
+
+def test_labels_that_are_used_no_more_make_room_for_others(tmp_path: Path) -> None:
+    now = [NOW]
+    with closing(Store(tmp_path / "x.db", reserve=0, clock=lambda: now[0])) as store:
+
+        def say(seq: int) -> Kept:
+            body = record(seq, labels={"version": str(seq)}, time=NOW)
+            return store.keep(taken(TOPIC, payload(body)).readings)
+
+        assert [len(say(seq).refusals) for seq in range(1, LABELS + 2)] == [0] * LABELS + [1]
+        now[0] += SESSION_KEPT + 1
+        store.forget()
+        assert not say(LABELS + 2).refusals
+
+
+def test_what_simulated_boxes_tell_is_known() -> None:
+    device = simulate.devices(1)[0]
+    device.say(NOW)
+    assert reasons(topics.telemetry(device.name), device.outbox[1]) == []

@@ -186,6 +186,20 @@ def test_a_certificate_is_revoked_without_a_restart(world: World) -> None:
     until(lambda: not gets_in(world.address("late")))
 
 
+def test_a_carried_certificate_that_was_revoked_stays_out_when_its_name_is_given_anew(
+    world: World, tmp_path: Path
+) -> None:
+    pki, carried = Pki(world.pki), tmp_path / "carried"
+    shutil.move(pki.user("moved", "device"), carried)
+    world.broker.read_anew()
+    assert gets_in(world.address("moved", carried))
+    pki.revoke("moved")
+    pki.user("moved", "device")
+    world.broker.read_anew()
+    until(lambda: not gets_in(world.address("moved", carried)))
+    assert gets_in(world.address("moved"))
+
+
 def test_nobody_gets_in_without_a_certificate(world: World) -> None:
     assert not gets_in(Address.of(world.broker.url, world.pki / "ca.crt"))
     assert not gets_in(Address.of(f"mqtt://127.0.0.1:{world.broker.port}"))

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mqtt import topics
-from mqtt.fleet.collector import Collector, acks
+from mqtt.fleet.collector import LOOK_AGAIN, Collector, acks
 from mqtt.fleet.counters import Counters
 from mqtt.fleet.remote_write import split
-from mqtt.fleet.store import Store
+from mqtt.fleet.store import SPEAKS, Store
 from mqtt.messages import MAX_RANGES, Ack
 from tests.mqtt.fleet.fake_post import FakePost
 from tests.mqtt.fleet.records import NOW, payload, record
@@ -126,6 +127,21 @@ def test_without_room_nothing_is_acknowledged_until_there_is(tmp_path: Path) -> 
         assert post.acked == [1]
 
 
+def test_a_file_that_another_holds_is_waited_for(store: Store, tmp_path: Path) -> None:
+    post, now = FakePost(), [NOW]
+    counters = Counters()
+    one = Collector(post, store, counters, clock=lambda: now[0])
+    store._db.set_busy_timeout(1)
+    with closing(apsw.Connection(str(tmp_path / "collector.db"))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert one.turn() == 0
+        assert one.trouble is not None
+        assert counters.value("waits_total", reason="Unavailable") == 1
+    now[0] += LOOK_AGAIN
+    one.turn()
+    assert one.trouble is None
+
+
 def test_two_devices_with_one_name_are_noticed(store: Store) -> None:
     post = FakePost()
     one, counters = collector(post, store)
@@ -134,6 +150,29 @@ def test_two_devices_with_one_name_are_noticed(store: Store) -> None:
         one.turn()
     assert counters.value("twins_total") > 0
     assert counters.value("records_total", outcome="fresh") == 4  # and none of the two loses anything
+
+
+def test_two_boxes_cloned_from_one_disk_are_noticed(store: Store) -> None:
+    post = FakePost()
+    one, counters = collector(post, store)
+    for seq in (1, 2):
+        for delay in (0, 4):
+            post.give(TOPIC, payload(record(seq, time=NOW + 10 * seq + delay)))
+            one.turn()
+    assert counters.value("twins_total") == 2
+
+
+def test_a_second_device_that_was_renamed_is_forgotten_within_the_hour(store: Store) -> None:
+    post = FakePost()
+    one, counters = collector(post, store)
+    for seq in (1, 3):
+        post.give(TOPIC, payload(record(seq), record(seq + 1, session="other")))
+        one.turn()
+    seen = counters.value("twins_total")
+    store._clock = lambda: NOW + SPEAKS + 1
+    post.give(TOPIC, payload(record(5)))
+    one.turn()
+    assert counters.value("twins_total") == seen > 0
 
 
 def test_a_new_disk_is_no_second_device(store: Store) -> None:

@@ -133,6 +133,7 @@ def test_telemetry_is_kept_and_forgotten_over_tls_with_the_rights_that_ship(
             box.link._telemetry.event("test")
         until(lambda: connection.ready and box.link._outbox.records == 0, box, collecting)
         assert counters.value("records_total", outcome="fresh") >= 6
+        assert counters.value("refused_total", reason="sample") == 0  # the collector knows all that a box tells
         assert store.known() == box.link._outbox.next_seq - 1
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import urllib.error
+import urllib.request
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,6 +25,95 @@ from tests.served import free_port
 
 def reading(device: str, seq: int, at: float) -> Reading:
     return Reading(device, "life", seq, at, encode({"__name__": "sent", "device": device}, seq, at), 1)
+
+
+class Gate:
+    """What may stand before a Prometheus: says `status` to all, or 413 to more than `most` bytes; else passes on."""
+
+    def __init__(self, onward: str = "", most: int = 1 << 30, status: int = 0) -> None:
+        self.onward, self.most, self.status, self.asked = onward, most, status, 0
+
+    def answer(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        self.asked += 1
+        if self.status or len(body) > self.most:
+            return self.status or 413, b"not so"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self.onward, body, headers), timeout=30) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+
+@contextmanager
+def gated(gate: Gate) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name: self.headers[name] for name in ("Content-Type", "Content-Encoding")}
+            status, text = gate.answer(body, headers)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/api/v1/write"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def forwarding(folder: Path, url: str) -> Iterator[tuple[Store, Forwarder, Counters]]:
+    counters = Counters()
+    with closing(Store(folder / "x.db", reserve=0)) as store, closing(Prometheus(url)) as client:
+        yield store, Forwarder(store, client, counters), counters
+
+
+def test_a_prometheus_that_lets_nobody_in_is_said_and_counted(tmp_path: Path) -> None:
+    gate = Gate(status=401)
+    with gated(gate) as url, forwarding(tmp_path, url) as (store, forwarder, counters):
+        store.keep([reading("box", seq, time.time()) for seq in range(1, 51)])
+        forwarder.turn()
+        assert counters.value("backlog_samples") == 50
+        assert counters.value("waits_total", reason="Unavailable") == 1
+        assert "401: not so" in (forwarder.trouble or "")
+        gate.status = 204
+        forwarder.turn()
+        assert forwarder.trouble is None
+        forwarder.turn()
+        assert counters.value("backlog_samples") == 0
+
+
+def test_a_request_that_is_too_large_is_sent_in_parts(tmp_path: Path, real_prometheus: RealPrometheus) -> None:
+    device, now, gate = uuid.uuid4().hex, time.time(), Gate(real_prometheus.write_url, most=300)
+    with gated(gate) as url, forwarding(tmp_path, url) as (store, forwarder, counters):
+        store.keep([reading(device, seq, now - 60 + seq) for seq in range(1, 51)])
+        forwarder.turn()
+        assert (store.backlog(), store.aside()) == (0, [])
+    assert counters.value("samples_written_total") == 50
+    assert len(real_prometheus.samples(f'sent{{device="{device}"}}', now + 1, 3600)[device]) == 50
+
+
+def test_a_batch_of_nothing_but_old_samples_takes_few_requests(tmp_path: Path, real_prometheus: RealPrometheus) -> None:
+    device, now, gate = uuid.uuid4().hex, time.time(), Gate(real_prometheus.write_url)
+    with gated(gate) as url, forwarding(tmp_path, url) as (store, forwarder, counters):
+        store.keep([reading(device, 1, now)])
+        forwarder.turn()
+        gate.asked = 0
+        store.keep([reading(device, seq, now - 400 * 86_400 + seq) for seq in range(2, 502)])
+        forwarder.turn()
+        assert store.backlog() == 0
+    assert counters.value("refused_total", reason="prometheus") == 500
+    assert gate.asked < 10
 
 
 def test_one_bad_sample_does_not_hold_back_the_others(tmp_path: Path, real_prometheus: RealPrometheus) -> None:

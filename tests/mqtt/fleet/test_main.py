@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from mqtt.address import Address
+from mqtt.fleet import process, top
 from mqtt.fleet.__main__ import main
+from mqtt.fleet.remote_write import Prometheus, encode
 from mqtt.fleet.top import Row, table
 from tests.mqtt.fleet.services import DEPLOY, RealPrometheus, plain_broker, started
 from tests.served import free_port, until
@@ -76,6 +83,42 @@ def test_metrics_carry_the_collectors_own_counters_alone(running: tuple[str, lis
     assert all(line.startswith("ensueno_collector_") for line in lines)
 
 
+def test_a_collector_that_prometheus_lets_not_in_says_so(tmp_path: Path, real_prometheus: RealPrometheus) -> None:
+    listen, log = f"127.0.0.1:{free_port()}", tmp_path / "log"
+    with plain_broker(tmp_path / "broker", free_port()) as broker:
+        command = [
+            *FLEET, "collector", "--broker", broker.url, "--prometheus", f"{real_prometheus.url}/nowhere",
+            "--data-dir", str(tmp_path / "data"), "--listen", listen,
+        ]  # fmt: skip
+        with started(command, log):
+            until(lambda: get(f"http://{listen}/readyz"))
+            simulate = ["simulate", "--broker", broker.url, "--devices", "1", "--seconds", "0.5", "--every", "0.1"]
+            subprocess.run([*FLEET, *simulate], capture_output=True, cwd=ROOT, check=True)
+            until(lambda: get(f"http://{listen}/readyz") is None)
+            until(lambda: "Prometheus takes nothing (404" in log.read_text())
+            assert 'waits_total{reason="Unavailable"} ' in (get(f"http://{listen}/metrics") or "")
+
+
+def test_a_collector_whose_way_to_prometheus_dies_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        raise RuntimeError("dead")
+
+    monkeypatch.setattr(process, "run", die)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(RuntimeError, match="dead"):
+        process.collect(Address.of(f"mqtt://127.0.0.1:{free_port()}"), "http://x/", tmp_path, "127.0.0.1:0", "one")
+
+
+def test_the_table_keeps_who_was_silent_for_days(real_prometheus: RealPrometheus) -> None:
+    name, now = uuid.uuid4().hex, time.time()
+    with closing(Prometheus(real_prometheus.write_url)) as client:  # as the rule of alerts.yml has it
+        labels = {"__name__": "device:ensueno_telemetry_seq:seen", "device": name}
+        client.write(encode(labels, now - 3 * 86_400, now - 60))
+    (row,) = (row for row in top.rows(real_prometheus.url) if row.device == name)
+    assert row.troubles(now) == ["silent"]
+    assert f"{name}  2592" in table([row], now, most=1)
+
+
 def test_the_table_shows_the_troubled_first() -> None:
     rows = [
         Row("well", seen=1000.0, labels={"engine": "tensorrt"}, samples={"picture_seconds": 0.25}),
@@ -96,22 +139,41 @@ def test_the_table_shows_the_troubled_first() -> None:
         ["collector", "--broker", "http://x"],
         ["collector", "--broker", "mqtt://x:99999999"],
         ["collector", "--ca", "/nowhere", "--broker", "mqtts://localhost"],
+        ["collector", "--prometheus", "ftp://x"],
+        ["collector", "--prometheus", "http://localhost:abc"],
         ["simulate", "--devices", "0"],
         ["simulate", "--connections", "101"],
         ["top", "--once", "--prometheus", "ftp://x"],
+        ["simulate", "--hours", "inf"],
+        ["simulate", "--hours", "-1"],
+        ["simulate", "--every", "nan"],
+        ["simulate", "--rate", "inf"],
+        ["simulate", "--seconds", "nan"],
+        ["top", "--once", "--prometheus", "http://a%20b:x"],
+        ["top", "--once", "--prometheus", "http://["],
+        ["top", "--every", "-1"],
+        ["top", "--once", "--rows", "0"],
         ["provision", "box", "--days", "0"],
+        ["provision", "box", "--days", "99999999"],
+        ["provision", "box", "--pki", "file"],
+        ["provision", "box", "--pki", "file/in"],
+        ["provision", "box", "--broker", "http://bad"],
+        ["provision", "box", "--broker", "mqtt://plain"],
+        ["provision", "broker", "--role", "broker", "--host", "x" * 64 + ".de"],
     ],
 )  # fmt: skip
 def test_bad_input_ends_with_one_sentence(
     arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     assert main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_prometheus_that_is_away_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["top", "--once", "--prometheus", f"http://127.0.0.1:{free_port()}"]) == 1
+@pytest.mark.parametrize("host", [f"127.0.0.1:{free_port()}", "a%20b", "x" * 64 + ".example"])
+def test_a_prometheus_that_is_away_is_said(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", "--once", "--prometheus", f"http://{host}"]) == 1
     assert "check --prometheus" in capsys.readouterr().err
 
 

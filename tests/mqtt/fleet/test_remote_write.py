@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import BadInput, Unavailable
-from mqtt.fleet.remote_write import Prometheus, Refused, encode, split
+from mqtt.fleet.remote_write import Prometheus, Refused, encode, split, time_of
 from tests.mqtt.fleet.services import RealPrometheus
 from tests.served import free_port
 
@@ -40,6 +40,12 @@ def test_one_sample_is_encoded_as_the_protobuf_encoding_says() -> None:
 def test_a_request_comes_apart_into_the_series_it_was_joined_from(samples: list[tuple[str, float, float]]) -> None:
     series = [encode({"__name__": "m", "device": device}, value, at) for device, value, at in samples]
     assert list(split(b"".join(series))) == series
+
+
+@given(TEXTS, st.integers(0, 10**13))
+def test_the_time_of_an_encoded_series_is_told(device: str, milliseconds: int) -> None:
+    encoded = encode({"__name__": "m", "device": device}, 1.5, milliseconds / 1000)
+    assert time_of(encoded) == round(milliseconds / 1000 * 1000)
 
 
 @given(st.binary(max_size=300))
@@ -86,12 +92,15 @@ def test_a_sample_that_is_too_old_is_refused_for_ever(client: Prometheus) -> Non
         client.write(encode({"__name__": "old", "device": device}, 1.0, time.time() - 366 * 86400))
 
 
-def test_a_prometheus_that_is_not_there_is_asked_again_later() -> None:
+@pytest.mark.parametrize("host", [f"127.0.0.1:{free_port()}", "x" * 64 + ".example"])
+def test_a_prometheus_that_is_not_there_is_asked_again_later(host: str) -> None:
     with pytest.raises(Unavailable, match="cannot be reached"):
-        Prometheus(f"http://127.0.0.1:{free_port()}/api/v1/write").write(b"")
+        Prometheus(f"http://{host}/api/v1/write").write(b"")
 
 
-@pytest.mark.parametrize("url", ["localhost:9090", "ftp://x/", "http://"])
+@pytest.mark.parametrize(
+    "url", ["localhost:9090", "ftp://x/", "http://", "http://localhost:abc/", "http://a b/", "http://[x/", "http://x/ñ"]
+)
 def test_an_address_that_is_none_is_bad_input(url: str) -> None:
-    with pytest.raises(BadInput, match="no address to write to"):
+    with pytest.raises(BadInput, match="give one to write to"):
         Prometheus(url)

@@ -49,6 +49,7 @@ def test_very_many_gaps_do_not_grow_the_file_and_lose_nothing(tmp_path: Path) ->
             store.keep([reading(seq) for seq in range(start, start + 400, 2)])
         ((text,),) = store._db.execute("SELECT ranges FROM seen")
         assert text.count("[") - 1 <= store_module.RANGES_KEPT
+        assert (store.missing(), store.known()) == (1999, 2000)  # and none of them is a lie
         assert store.keep([reading(2)]).fresh == 1  # what never came is never taken for a repeat
 
 
@@ -76,10 +77,32 @@ def test_old_sessions_and_old_refusals_go(tmp_path: Path, monkeypatch: pytest.Mo
         assert store.devices() == 0
 
 
+def test_a_file_of_an_older_one_is_taken_over_with_all_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "collector.db"
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute(store_module._STEPS[0])
+        db.pragma("user_version", 1)
+        db.execute("INSERT INTO seen VALUES ('box', 'life', '[[1, 2]]', 1001, 1002, 0)")
+        db.execute("INSERT INTO spool (series, samples) VALUES (x'0a00', 7)")
+    with closing(Store(path, reserve=0)) as store:
+        assert store.keep([reading(2), reading(3)]).fresh == 1
+        assert (store.known(), store.backlog()) == (3, 8)
+
+
+def test_the_backlog_is_what_was_kept_and_not_yet_sent(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "collector.db", reserve=0)) as store:
+        for seq in range(1, 8):
+            store.keep([reading(seq)])
+            if seq % 3 == 0 and (spooled := store.waiting(most=1)) is not None:
+                store.sent(spooled)
+            ((left,),) = store._db.execute("SELECT sum(samples) FROM spool")
+            assert store.backlog() == left
+
+
 def test_a_file_of_a_newer_one_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "collector.db"
     with closing(apsw.Connection(str(path))) as db:
-        db.pragma("user_version", 2)
+        db.pragma("user_version", len(store_module._STEPS) + 1)
     with pytest.raises(BadInput, match="newer"):
         Store(path)
 

@@ -107,3 +107,11 @@ def test_ten_hours_without_a_broker_leave_no_gap(
         assert one.counters.value("records_total", outcome="fresh") == len(spoken) * 5
         assert one.store.missing() == 0
         assert_every_sample_once(real_prometheus, fleet.devices, now, 36_200, spoken)
+
+
+def test_a_broker_whose_name_cannot_be_is_trouble_and_no_end() -> None:
+    with closing(Broker(Address.of(f"mqtt://{'x' * 64}.example"), "one")) as connection:
+        assert connection.receive(1, 0.01) == []
+        assert not connection.ready
+        assert connection.trouble is not None
+        assert connection.trouble != "not connected yet"

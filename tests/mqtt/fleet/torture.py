@@ -135,7 +135,7 @@ def samples_of_a_record() -> int:
     device.say(NOW)
     taken = intake.Taken()
     intake.take(topics.telemetry("box"), device.outbox[1], NOW, False, taken)
-    return taken.readings[0].samples
+    return taken.readings[0].samples + len(taken.readings[0].labelled)
 
 
 def mutated(chance: random.Random) -> tuple[str, bytes]:
@@ -178,7 +178,7 @@ def payloads(folder: Path, seed: int, count: int) -> Outcome:
 
 def _counted(counters: Counters) -> float:
     kept = sum(counters.value("records_total", outcome=outcome) for outcome in ("fresh", "repeated"))
-    return kept + sum(counters.value("refused_total", reason=reason) for reason in intake.REASONS)
+    return kept + sum(counters.value("refused_total", reason=reason) for reason in (*intake.REASONS, "sessions"))
 
 
 def main() -> int:
