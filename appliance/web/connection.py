@@ -17,7 +17,7 @@ WRITING = 60.0  # seconds for one write: a stream may last, its reader must read
 PARTING = 2.0  # seconds for a client to read the last of an answer and close
 
 
-class _Hurried(socket.socket):
+class Hurried(socket.socket):
     """Whoever is too slow counts as gone (`ConnectionResetError`).
 
     All that is read must arrive before `deadline` (monotonic seconds), however small its pieces.
@@ -61,14 +61,14 @@ class _Hurried(socket.socket):
             self.settimeout(None)
 
 
-class Connection(_Hurried):
+class Connection(Hurried):
     """Takes over an accepted socket."""
 
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(fileno=accepted.detach())
 
 
-class TlsConnection(_Hurried, ssl.SSLSocket):  # type: ignore[misc]  # arguments differ in name alone
+class TlsConnection(Hurried, ssl.SSLSocket):  # type: ignore[misc]  # arguments differ in name alone
     """The same over TLS: made of a `Connection` by its context, so it begins with a patience of its own."""
 
     patience = 10.0  # seconds for the handshake and the first request
