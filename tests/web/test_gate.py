@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from appliance.errors import TooMany
 from appliance.people.access import Role
 from appliance.web import Limits
-from appliance.web.gate import TOKEN, client_address, meant
+from appliance.web.connection import client_address
+from appliance.web.gate import TOKEN, meant
 from appliance.web.rates import Buckets, Rate
 from tests.conftest import Clock
 from tests.web.paired import ENOUGH, TRIES, Paired, make_paired
@@ -115,6 +116,7 @@ def test_one_devices_many_addresses_are_one() -> None:
     assert client_address("2001:db8::1") == client_address("2001:db8::ffff:1") != client_address("2001:db8:0:1::1")
     assert client_address("::ffff:10.0.0.1") == client_address("10.0.0.1") == "10.0.0.1"
     assert client_address("fe80::1%eth0") == client_address("fe80::2")
+    assert client_address("::1") == "::1"
     assert client_address(None) == client_address("") == "unknown"
 
 

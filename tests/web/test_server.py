@@ -260,7 +260,7 @@ def test_a_stream_outlasts_the_time_for_reading_a_request(hurried: Running) -> N
         assert b"event: end" in told
 
 
-def test_one_address_gets_its_share_of_the_threads_and_this_machine_all() -> None:
+def test_one_client_gets_its_share_of_the_threads_and_this_machine_all() -> None:
     shares = Shares(2)
 
     def take(address: str, opened: ExitStack) -> bool:
@@ -272,6 +272,8 @@ def test_one_address_gets_its_share_of_the_threads_and_this_machine_all() -> Non
         for local in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
             assert all(take(local, opened) for _ in range(5))
         assert not take("::ffff:192.168.0.7", opened)
+        addresses = ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1")  # three are of one device
+        assert [take(address, opened) for address in addresses] == [True, True, False, True]
     with ExitStack() as opened:
         assert take("192.168.0.7", opened)
     assert not shares._held
