@@ -21,11 +21,20 @@ def alone(host: str) -> bool:
     return host == "localhost"
 
 
-def names(name: str, more: str) -> frozenset[str]:
-    """The names it goes by; `more` has commas between them. Numbers need not be named."""
-    host = socket.gethostname().lower()
-    own = {"localhost", name.lower(), f"{name.lower()}.local", host, f"{host.partition('.')[0]}.local"}
-    return frozenset(own | {other.strip().lower() for other in more.split(",")} - {""})
+def names(name: str, more: str, host: str = "localhost") -> frozenset[str]:
+    """The names it goes by; `more` has commas between them, on `host` it listens. Numbers need not be named."""
+    machine = socket.gethostname().lower()
+    own = {"localhost", name.lower(), f"{name.lower()}.local", machine, f"{machine.partition('.')[0]}.local"}
+    given = {other.strip().lower().removesuffix(".") for other in (*more.split(","), host)}
+    return frozenset(own | {other for other in given if other and not _is_number(other)})
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def addresses(host: str, port: int, scheme: str = "http") -> list[str]:

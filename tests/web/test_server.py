@@ -24,7 +24,9 @@ import pytest
 
 from appliance.ids import new_id
 from appliance.progress import board_folder
+from appliance.web.__main__ import made
 from appliance.web.connection import Shares
+from appliance.web.gate import meant
 from appliance.web.limits import MAX_UPLOAD
 from appliance.web.server import Address
 from tests.web.box import manifest
@@ -315,6 +317,13 @@ def test_it_imports_no_model_and_no_picture_library() -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     for name in ("numpy", "PIL", "onnxruntime", "tokenizers", "torch", "tensorrt", "appliance.worker"):
         assert name not in modules
+
+
+def test_a_box_that_listens_on_a_name_goes_by_it(tmp_path: Path) -> None:
+    """Its watchdog and its health check ask by that name."""
+    told = ["--host", "mybox", "--data-dir", str(tmp_path), "--bundle", str(bundle(tmp_path / "bundle"))]
+    plan = made(told)
+    assert meant(f"{plan.host}:{plan.port}", plan.hosts)
 
 
 def test_addresses() -> None:
