@@ -139,11 +139,22 @@ def load(options: dict[str, Any], config: Path | None = None) -> Settings:
         where = ".".join(str(part) for part in first["loc"]) or "settings"
         raise BadInput(f"The setting {where}: {first['msg'][:1].lower()}{first['msg'][1:]}.") from None
     paths = {name: getattr(settings, name).expanduser() for name in ("data_dir", "bundle")}
-    if paths["data_dir"].exists() and not paths["data_dir"].is_dir():
-        raise BadInput(f"{paths['data_dir']} is no folder: choose another --data-dir.")
+    _check_folder(paths["data_dir"])
     if "bundle" not in settings.model_fields_set:
         paths["bundle"] = Slots(paths["data_dir"]).active() or BUNDLED
     return settings.model_copy(update=paths)
+
+
+def _check_folder(path: Path) -> None:
+    """What is not there yet will be made."""
+    try:
+        if path.exists() and not path.is_dir():
+            raise BadInput(f"{path} is no folder: choose another --data-dir.")
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be reached ({error.strerror}): run it as the user that it belongs to,"
+            " or choose another --data-dir."
+        ) from None
 
 
 def _read(path: Path) -> dict[str, Any]:

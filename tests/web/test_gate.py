@@ -59,6 +59,23 @@ def test_one_who_leaves_is_nobody(paired: Paired) -> None:
     }  # fmt: skip
 
 
+def test_while_nobody_can_be_looked_up_nobody_is_let_in_and_nobody_is_forgotten(paired: Paired, tmp_path: Path) -> None:
+    person, kept = paired.person(Role.OWNER), tmp_path / "kept"
+    pin = paired.access.invite(Role.OWNER)
+    (tmp_path / "access.json").rename(kept)
+    (tmp_path / "access.json").mkdir()  # cannot be read, by root either
+    assert person.ask("GET", "/v1/offer").status_code == 401
+    assert person.ask("GET", "/v1/pair").get_json()["role"] is None
+    for path in ("/", "/healthz"):
+        assert person.ask("GET", path).status_code == 200
+    answer = person.ask("POST", "/v1/pair", json={"pin": pin})
+    assert answer.status_code == 409
+    assert "access.json cannot be used" in answer.get_json()["detail"]
+    (tmp_path / "access.json").rmdir()
+    kept.rename(tmp_path / "access.json")
+    assert person.ask("GET", "/v1/offer").status_code == 200
+
+
 @pytest.mark.parametrize("body", [{}, {"pin": "12345678", "password": "x"}, {"pin": 12345678}, {"pin": None},
                                   {"pin": "12345678", "role": "owner"}, {"pin": "1" * 100},
                                   {"password": "x" * 999}])  # fmt: skip
