@@ -45,7 +45,7 @@ def stream(job_id: str) -> Response:
     if request.method == "HEAD":  # its answer is never closed, so it must hold nothing
         return Response(mimetype="text/event-stream")
     with contextlib.ExitStack() as held:
-        held.enter_context(box.seats.seat())
+        held.enter_context(box.seats.seat(visitor()))
         subscription = held.enter_context(box.switchboard.subscribe(job_id))
         leaving = functools.partial(client.gone, request.environ)
         response = Response(frames(box, subscription, leaving), mimetype="text/event-stream")

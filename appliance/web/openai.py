@@ -78,9 +78,9 @@ def edits() -> Response:
 
 def draw(asked: Asked, box: Services) -> Response:
     """Put it in the queue, wait for its end, and answer as OpenAI would."""
-    job_id = new_id()
-    with box.seats.seat(), box.switchboard.subscribe(job_id) as subscription:
-        box.journal.submit(asked.request, job_id=job_id, origin="openai", asker=visitor().key)
+    job_id, asker = new_id(), visitor()
+    with box.seats.seat(asker), box.switchboard.subscribe(job_id) as subscription:
+        box.journal.submit(asked.request, job_id=job_id, origin="openai", asker=asker.key, share=asker.share)
         box.ring(job_id)
         job, given_up = wait(box, subscription, lambda: client.gone(request.environ))
     if job.state is not JobState.FINISHED:

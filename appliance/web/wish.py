@@ -34,7 +34,7 @@ def wish(box: Services) -> Iterator[dict[str, Any]]:
     """The fields that were sent, for as long as they are turned into a request. Raises `BadInput`, `NotFound`,
     `Unavailable` when too many large ones arrive at once."""
     length = request.content_length
-    with box.uploads.seat() if length is None or length > MAX_BODY else contextlib.nullcontext():
+    with box.uploads.seat(visitor()) if length is None or length > MAX_BODY else contextlib.nullcontext():
         if length is not None and length > MAX_BODY:
             _more_patience()
         fields = _read_form() if request.mimetype == FORM else read_json()
