@@ -122,6 +122,13 @@ class Access:
         except NotOurs:
             return None
 
+    def knows(self, key_id: str) -> bool:
+        """Whether he is still let in."""
+        try:
+            return any(key.id == key_id for key in self.people())
+        except NotOurs:
+            return False
+
     def people(self) -> list[Key]:
         """All who were let in, the oldest first."""
         return list(self._look()[0].keys)

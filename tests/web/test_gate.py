@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import TooMany
+from appliance.job import Job, JobState
 from appliance.people.access import Role
 from appliance.web import Limits
 from appliance.web.connection import client_address
@@ -74,6 +76,35 @@ def test_while_nobody_can_be_looked_up_nobody_is_let_in_and_nobody_is_forgotten(
     (tmp_path / "access.json").rmdir()
     kept.rename(tmp_path / "access.json")
     assert person.ask("GET", "/v1/offer").status_code == 200
+
+
+def test_the_stream_of_one_who_is_let_go_ends(paired: Paired) -> None:
+    owner, guest = paired.person(Role.OWNER), paired.person(Role.GUEST)
+    paired.box.engine.wake()
+    path = f"/v1/jobs/{guest.dreams()}/events"
+    with guest.ask("GET", path, buffered=False) as answer:
+        stream = answer.iter_encoded()
+        assert next(stream).startswith(b"retry:")
+        assert next(stream).startswith(b"event: progress")
+        owner.ask("DELETE", f"/v1/people/{guest.id}")
+        paired.box.engine.draw()
+        assert list(stream) == []
+    assert guest.ask("GET", path).status_code == 401
+
+
+def test_who_is_let_go_while_he_waits_for_a_picture_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paired = make_paired(tmp_path, replace(FREE, wait_limit=20.0))
+    guest, submit = paired.person(Role.GUEST), paired.box.journal.submit
+
+    def let_go_meanwhile(*args: Any, **fields: Any) -> tuple[Job, bool]:
+        job = submit(*args, **fields)
+        paired.access.revoke(guest.id)
+        return job
+
+    monkeypatch.setattr(paired.box.journal, "submit", let_go_meanwhile)
+    answer = guest.ask("POST", "/v1/images/generations", json={"prompt": "a red apple"})
+    assert (answer.status_code, "you waited" in answer.get_json()["error"]["message"]) == (401, True)
+    assert paired.box.journal.counts()[JobState.CANCELLED] == 1
 
 
 @pytest.mark.parametrize("body", [{}, {"pin": "12345678", "password": "x"}, {"pin": 12345678}, {"pin": None},
