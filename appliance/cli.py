@@ -58,7 +58,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", metavar="URL", help="ask a running box in place of drawing here")
     parser.add_argument("--token", help="what `ensueno pair --program` gave there (better in ENSUENO_TOKEN)")
     parser.add_argument("--fingerprint", help="of the box's own certificate, as it stands beside its PIN")
-    parser.add_argument("--priority", help="of a box: low, normal or high")
+    parser.add_argument("--priority", help="of a box: low, normal or (its owners) high")
     parser.add_argument("--mqtt", metavar="URL", help="ask boxes that this broker reaches")
     parser.add_argument("--device", metavar="NAME", help="over the broker: this box")
     parser.add_argument("--pool", metavar="NAME", help="over the broker: any box of this pool (default)")

@@ -6,6 +6,7 @@ EnsuenoError                 exit 1   HTTP 500
     TooLarge                 exit 2   HTTP 413
     NoEngine                 exit 2   HTTP 400   an engine that cannot be had here; says nothing against a bundle
       NoPlans                exit 2   HTTP 400
+    NotOurs                  exit 2   HTTP 409   a file of the box that this process may not use
   NotLetIn                   exit 1   HTTP 401   nobody knows who is there
   Refused                    exit 1   HTTP 403   known, but not allowed to
   NotFound                   exit 1   HTTP 404
@@ -68,6 +69,11 @@ class NoEngine(BadInput):
 
 class NoPlans(NoEngine):
     title = "No plans of this bundle for this machine"
+
+
+class NotOurs(BadInput):
+    status = 409
+    title = "Not ours"
 
 
 class NotLetIn(EnsuenoError):

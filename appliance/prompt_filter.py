@@ -2,7 +2,7 @@
 any other takes the same place, and every door asks it, since the journal does (its `admit`).
 
 A list stops what is said plainly, in the languages it was written in. It does not understand: who describes a thing
-without its word gets past, and a harmless sentence with a listed word does not.
+without its word gets past, or cuts it in two, and a harmless sentence with a listed word does not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,17 @@ from appliance.request import GenerationRequest
 CHILDREN = "children"  # the list that comes along
 Filter = Callable[[GenerationRequest], None]
 _OWN = Path(__file__).with_name("children.txt")
-_LOOKALIKES = str.maketrans("013457@$|!", "oieastasii")
+_SIGNS = str.maketrans("013457@$|!", "oieastasii")
+# Letters that look like Latin ones: Cyrillic ones do in both cases, of Greek ones each case is like another.
+_CYRILLIC = ("авгеєѕіјкмнорстухьүһӏԁԍԛԝѡѵ", "abreesijkmhopctyxbyhldgqwwv")
+_GREEK = ("αβγεηικμνορςστυχωϳ", "abyenikuvopcotuxwj")
+_GREEK_CAPITALS = ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧͿ", "abezhikmnoptyxj")
+_LATIN = ("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢıɑɡ", "abcdefghijklmnopqrstuvwyziag")  # small capitals and three more
+_LOOKALIKES = {
+    ord(letter): latin
+    for letters, meant in (_CYRILLIC, (_CYRILLIC[0].upper(), _CYRILLIC[1]), _GREEK, _GREEK_CAPITALS, _LATIN)
+    for letter, latin in zip(letters, meant, strict=True)
+}
 _LONGEST = 5  # words of a phrase
 
 
@@ -48,7 +58,8 @@ def read(path: Path) -> WordList:
 
 
 class WordList:
-    """Refuses a prompt in which one of the phrases stands, whatever its accents, case, plural or look-alike letters."""
+    """Refuses a prompt in which one of the phrases stands, whatever its accents, case and plural, and also where signs
+    or letters that look like its own are written for them."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.phrases = {tuple(words) for line in lines if (words := _words(line))}
@@ -59,7 +70,8 @@ class WordList:
 
     def holds(self, prompt: str) -> bool:
         """Whether a phrase of the list stands in it."""
-        for words in (_words(prompt), _words(_joined(prompt))):
+        written = (prompt, _joined(prompt))
+        for words in map(_words, (*written, *map(_latin, written))):
             for first in range(len(words)):
                 for last in range(first + 1, min(len(words), first + _LONGEST) + 1):
                     if tuple(words[first:last]) in self.phrases:
@@ -67,9 +79,14 @@ class WordList:
         return False
 
 
+def _latin(text: str) -> str:
+    """As it looks to who reads Latin letters."""
+    return unicodedata.normalize("NFKD", text).translate(_LOOKALIKES)
+
+
 def _words(text: str) -> list[str]:
     """Plain words: no accents, no marks, singular; `n4ked` is read as it is meant."""
-    plain = unicodedata.normalize("NFKD", text).casefold().translate(_LOOKALIKES)
+    plain = unicodedata.normalize("NFKD", text).casefold().translate(_SIGNS)
     plain = "".join(letter for letter in plain if unicodedata.category(letter) not in ("Mn", "Cf"))
     return [_singular(word) for word in re.findall(r"[^\W_]+", plain)]
 

@@ -100,3 +100,13 @@ def test_the_picture_check_is_off_or_on_wherever_it_is_said(tmp_path: Path, monk
     assert config.load({}).picture_check == "on"
     with pytest.raises(BadInput, match="picture_check"):
         config.load({"picture_check": "maybe"})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_data_dir_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
+    os.seteuid(65534)  # to whom pytest's folders are closed
+    try:
+        with pytest.raises(BadInput, match="run it as the user that it belongs to"):
+            config.load({"data_dir": tmp_path / "data"})
+    finally:
+        os.seteuid(0)

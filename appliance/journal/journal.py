@@ -18,6 +18,7 @@ from appliance.journal.age import Age
 from appliance.journal.database import Connection, Database, first, one
 from appliance.journal.gallery import Gallery
 from appliance.journal.moves import Claimed
+from appliance.people.share import WHOLE, Share
 from appliance.request import GenerationRequest
 
 
@@ -75,10 +76,11 @@ class Journal:
         expires_in: float | None = None,
         priority: Priority = Priority.NORMAL,
         asker: str | None = None,
+        share: Share = WHOLE,
     ) -> tuple[Job, bool]:
         """Accept a job; returns it and whether it is new. On return it is on the disk, its pictures too.
 
-        Not begun within `expires_in` seconds, it expires.
+        Not begun within `expires_in` seconds, it expires. `share` is how much of the queue is open to the asker.
 
         The same id with the same request gives the job as it stands, with another request `Conflict`. Raises
         `BadInput` (a bad id), `QueueFull`, `NoRoom`, `Unavailable`.
@@ -96,7 +98,8 @@ class Journal:
                     raise Conflict(f"The job id {job_id} was used for another request: choose a new id.")
                 return rows.job(db, job_id), False
             limits = owner.kept(db)
-            self._check_room(db, limits.get("queue", self._queue_limit))
+            self._check_room()
+            self._check_queue(db, limits.get("queue", self._queue_limit), asker, share)
             owner.check(request, limits)
             self._admit(request)
             fixed = request.with_seed()
@@ -242,10 +245,17 @@ class Journal:
     def _expire(self, db: Connection) -> None:
         moves.expire(db, self._clock(), self._uptime(), self._boot)
 
-    def _check_room(self, db: Connection, queue_limit: int) -> None:
+    def _check_room(self) -> None:
         if shutil.disk_usage(self.path.parent).free < self._reserve:
             raise NoRoom(f"Less than {self._reserve >> 20} MiB are free: make room on the disk, then try again.")
+
+    def _check_queue(self, db: Connection, limit: int, asker: str | None, share: Share) -> None:
         self._expire(db)
-        waiting = one(db, "SELECT count(*) FROM jobs WHERE state = 'queued'")[0]
-        if waiting >= queue_limit:
+        counted = "SELECT count(*), count(*) FILTER (WHERE asker = ?) FROM jobs WHERE state = 'queued'"
+        waiting, own = one(db, counted, (asker,))
+        if waiting >= limit:
             raise QueueFull(f"The queue is full ({waiting} jobs wait): try again in a moment.")
+        if not share.allows(limit, own, waiting):
+            raise QueueFull(
+                f"Your share of the queue is full ({waiting} jobs wait, {own} of them yours): try again in a moment."
+            )

@@ -21,12 +21,20 @@ def alone(host: str) -> bool:
     return host == "localhost"
 
 
-def names(name: str, more: str) -> frozenset[str]:
-    """The names it goes by; `more` has commas between them. Numbers need not be named, and are left out."""
-    host = socket.gethostname().lower()
-    own = {"localhost", name.lower(), f"{name.lower()}.local", host, f"{host.partition('.')[0]}.local"}
-    others = {other.strip().lower() for other in more.split(",")}
-    return frozenset(found for found in own | others if found and not _is_number(found))
+def names(name: str, more: str, host: str = "localhost") -> frozenset[str]:
+    """The names it goes by; `more` has commas between them, on `host` it listens. Numbers need not be named."""
+    machine = socket.gethostname().lower()
+    own = {"localhost", name.lower(), f"{name.lower()}.local", machine, f"{machine.partition('.')[0]}.local"}
+    given = {other.strip().lower().removesuffix(".") for other in (*more.split(","), host)}
+    return frozenset(own | {other for other in given if other and not _is_number(other)})
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def addresses(host: str, port: int, scheme: str = "http") -> list[str]:
@@ -59,14 +67,6 @@ def _on_a_network_without_a_gateway(routes: Path = Path("/proc/net/route")) -> s
                 found = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
                 return socket.inet_ntoa(found[20:24])
     return None
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _here(host: str) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import hmac
+import os
+import pwd
 import re
 import secrets
 import threading
@@ -22,7 +24,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance import durable
-from appliance.errors import BadInput, NotFound, NotLetIn, QueueFull
+from appliance.errors import BadInput, NotFound, NotLetIn, NotOurs, QueueFull
 from appliance.ids import boot_id, new_id
 from appliance.job import timestamp
 from appliance.progress import boottime
@@ -92,7 +94,9 @@ class _Kept(BaseModel):
 
 
 class Access:
-    """The file at `path`; any number of threads and processes may use it. Whatever it cannot read lets nobody in."""
+    """The file at `path`; any number of threads and processes may use it, all of the one user that its folder belongs
+    to. Whatever it cannot read lets nobody in: a damaged file is as none, one that is closed to it raises `NotOurs`.
+    """
 
     def __init__(
         self,
@@ -112,8 +116,18 @@ class Access:
     # --- who is there ------------------------------------------------------------------------------------------
 
     def key(self, secret: str) -> Key | None:
-        """Whose secret it is."""
-        return self._look()[1].get(_hash(secret))
+        """Whose secret it is; nobody's while the file is closed to us."""
+        try:
+            return self._look()[1].get(_hash(secret))
+        except NotOurs:
+            return None
+
+    def knows(self, key_id: str) -> bool:
+        """Whether he is still let in."""
+        try:
+            return any(key.id == key_id for key in self.people())
+        except NotOurs:
+            return False
 
     def people(self) -> list[Key]:
         """All who were let in, the oldest first."""
@@ -217,8 +231,10 @@ class Access:
         """The file as it is now, read again only when it is another."""
         try:
             state = self._path.stat()
-        except OSError:
+        except FileNotFoundError:
             return _Kept(), {}
+        except OSError as error:
+            raise _closed(self._path, error) from None
         mark = (state.st_ino, state.st_mtime_ns)
         seen = self._seen
         if seen is None or seen[0] != mark:
@@ -232,18 +248,15 @@ class Access:
             return _Kept.model_validate_json(self._path.read_bytes())
         except FileNotFoundError:
             return _Kept()
-        except (OSError, ValidationError):
+        except ValidationError:
             return None
+        except OSError as error:
+            raise _closed(self._path, error) from None
 
     @contextmanager
     def _change(self) -> Iterator[_Kept]:
         """Read, change, on the disk when the block ends well. A damaged file is set aside: all pair again."""
-        try:
-            durable.private_folder(self._path.parent)
-        except OSError as error:
-            raise durable.unusable(self._path.parent, error) from None
-        with self._path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._locked():
             kept = self._read()
             if kept is None:
                 self._path.rename(self._path.with_suffix(".damaged"))
@@ -252,6 +265,46 @@ class Access:
             yield kept
             if kept != before:
                 durable.write(self._path, kept.model_dump_json().encode())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone with the file, in a folder of our own: what another user wrote there its own could not read."""
+        folder, lock = self._path.parent, self._path.with_suffix(".lock")
+        try:
+            durable.private_folder(folder)
+        except OSError as error:
+            raise durable.unusable(folder, error) from None
+        if folder.stat().st_uid != os.geteuid():
+            raise _of_another(folder)
+        try:
+            file = lock.open("w")
+        except OSError as error:
+            raise _closed(lock, error) from None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _closed(path: Path, error: OSError) -> NotOurs:
+    """Why this file cannot be used, and what helps."""
+    why = f"{path} cannot be used ({error.strerror})"
+    try:
+        foreign = path.parent.stat().st_uid != os.geteuid()
+    except OSError:
+        return NotOurs(f"{why}: run it as the user that it belongs to (sudo -u USER ensueno …).")
+    if foreign:
+        return _of_another(path.parent)
+    remedy = f"sudo chown {os.geteuid()} {path}" if isinstance(error, PermissionError) else "check the disk"
+    return NotOurs(f"{why}: {remedy}, and try again.")
+
+
+def _of_another(folder: Path) -> NotOurs:
+    uid = folder.stat().st_uid
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = f"'#{uid}'"
+    return NotOurs(f"{folder} belongs to another user: run it as that user (sudo -u {user} ensueno …).")
 
 
 def _hash(text: str) -> str:

@@ -75,10 +75,10 @@ def create_app(
         switchboard=Switchboard(board),
         seats=Seats(
             limits.max_watchers,
-            f"{limits.max_watchers} others are watching already: "
+            "Too many are watching already, or you yourself: "
             "ask again in a moment, or read /v1/jobs/<id>/progress instead.",
         ),
-        uploads=Seats(UPLOADS, f"{UPLOADS} others are sending pictures now: send yours again in a moment."),
+        uploads=Seats(UPLOADS, "Too many pictures are being sent now: send yours again in a moment."),
         health=health_of_box or Lately(partial(look, limits.disk or Path("/"))),
         addresses=addresses,
         hosts=hosts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import socket
 import ssl
 import threading
@@ -17,7 +18,7 @@ WRITING = 60.0  # seconds for one write: a stream may last, its reader must read
 PARTING = 2.0  # seconds for a client to read the last of an answer and close
 
 
-class _Hurried(socket.socket):
+class Hurried(socket.socket):
     """Whoever is too slow counts as gone (`ConnectionResetError`).
 
     All that is read must arrive before `deadline` (monotonic seconds), however small its pieces.
@@ -61,14 +62,14 @@ class _Hurried(socket.socket):
             self.settimeout(None)
 
 
-class Connection(_Hurried):
+class Connection(Hurried):
     """Takes over an accepted socket."""
 
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(fileno=accepted.detach())
 
 
-class TlsConnection(_Hurried, ssl.SSLSocket):  # type: ignore[misc]  # arguments differ in name alone
+class TlsConnection(Hurried, ssl.SSLSocket):  # type: ignore[misc]  # arguments differ in name alone
     """The same over TLS: made of a `Connection` by its context, so it begins with a patience of its own."""
 
     patience = 10.0  # seconds for the handshake and the first request
@@ -93,8 +94,21 @@ def tls(cert: str, key: str, patience: float) -> ssl.SSLContext:
     return context
 
 
+def client_address(address: str | None) -> str:
+    """Whom to count: the peer of the connection, of IPv6 its network, since one device has many of its addresses."""
+    try:
+        found = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(found) if found.is_loopback else str(ipaddress.ip_network((found, 64), strict=False))
+
+
 class Shares:
-    """At most `most` threads at a time for one address; this machine's own (a proxy, a probe) are not counted."""
+    """At most `most` threads at a time for one client; this machine's own (a proxy, a probe) are not counted."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -103,17 +117,17 @@ class Shares:
 
     @contextmanager
     def thread(self, address: str) -> Iterator[bool]:
-        """Whether there is one for the address; held for a block."""
-        address = address.removeprefix("::ffff:")
-        if address.startswith("127.") or address == "::1":
+        """Whether there is one for who comes from there; held for a block."""
+        client = client_address(address)
+        if client.startswith("127.") or client == "::1":
             yield True
             return
         with self._lock:
-            granted = self._held[address] < self._most
-            self._held[address] += granted
+            granted = self._held[client] < self._most
+            self._held[client] += granted
         try:
             yield granted
         finally:
             with self._lock:
-                self._held[address] -= granted
+                self._held[client] -= granted
                 self._held += Counter()  # forget who holds none

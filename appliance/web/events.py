@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel
@@ -17,7 +18,7 @@ from appliance.web.documented import documented
 from appliance.web.models import Moment
 from appliance.web.services import Services, services
 from appliance.web.switchboard import Subscription
-from appliance.web.visitors import visitor
+from appliance.web.visitors import Visitor, visitor
 
 blueprint = Blueprint("events", __name__)
 
@@ -40,22 +41,27 @@ def stream(job_id: str) -> Response:
 
     Each stream holds a thread, so there is a bound on them; the seat is given back when it closes.
     """
-    box = services()
-    box.journal.job(job_id, visitor().sees)
+    box, asker = services(), visitor()
+    box.journal.job(job_id, asker.sees)
     if request.method == "HEAD":  # its answer is never closed, so it must hold nothing
         return Response(mimetype="text/event-stream")
     with contextlib.ExitStack() as held:
-        held.enter_context(box.seats.seat())
+        held.enter_context(box.seats.seat(asker))
         subscription = held.enter_context(box.switchboard.subscribe(job_id))
-        leaving = functools.partial(client.gone, request.environ)
-        response = Response(frames(box, subscription, leaving), mimetype="text/event-stream")
+        over = functools.partial(_over, box, asker, request.environ)
+        response = Response(frames(box, subscription, over), mimetype="text/event-stream")
         response.call_on_close(held.pop_all().close)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def frames(box: Services, subscription: Subscription, gone: Callable[[], bool] = lambda: False) -> Iterator[str]:
+def _over(box: Services, asker: Visitor, environ: Mapping[str, Any]) -> bool:
+    """Whether nobody is to be told any more: he has hung up, or was let go."""
+    return client.gone(environ) or box.let_go(asker)
+
+
+def frames(box: Services, subscription: Subscription, over: Callable[[], bool] = lambda: False) -> Iterator[str]:
     """The first state at once, then each change, a heartbeat while there is none, and the end.
 
     A heartbeat looks at the journal too, so a lost ring costs a moment and never the end.
@@ -64,7 +70,7 @@ def frames(box: Services, subscription: Subscription, gone: Callable[[], bool] =
     shown: Moment | None = None
     woken = True
     last = time.monotonic() + box.limits.stream_life
-    while not subscription.closing and not gone() and time.monotonic() < last:
+    while not subscription.closing and not over() and time.monotonic() < last:
         job = box.journal.job(subscription.job_id)
         if job.state.ended:
             yield event("end", job)

@@ -11,6 +11,7 @@ from flask import Flask, g, request
 from werkzeug.exceptions import MisdirectedRequest
 
 from appliance.errors import NotLetIn, Refused
+from appliance.web.connection import client_address
 from appliance.web.limits import max_body
 from appliance.web.rules import RULES
 from appliance.web.services import services
@@ -66,19 +67,6 @@ def _well_formed(host: str) -> bool:
         return urlsplit(f"//{host}").port != 0 and not set(host) & set("/?#@\\")
     except ValueError:
         return False
-
-
-def client_address(address: str | None) -> str:
-    """Whom to count: the peer of the connection, of IPv6 its network, since one device has many of its addresses."""
-    try:
-        found = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return "unknown"
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)
 
 
 def _size() -> int:

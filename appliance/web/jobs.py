@@ -7,8 +7,9 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from appliance.errors import BadInput
-from appliance.job import Job, priority_of
+from appliance.errors import BadInput, Refused
+from appliance.job import Job, Priority, priority_of
+from appliance.people.access import Role
 from appliance.request import GenerationRequest
 from appliance.web.answers import as_json
 from appliance.web.documented import documented
@@ -32,10 +33,16 @@ def submit() -> Response:
     box = services()
     with wish(box) as fields:
         job_id, expires_in = fields.pop("id", None), fields.pop("expires_in", None)
-        priority = priority_of(fields.pop("priority", None))
+        priority = _priority(fields.pop("priority", None))
         request = GenerationRequest.of(fields, box.offer)
+    asker = visitor()
     job, new = box.journal.submit(
-        request, job_id=job_id, expires_in=_seconds(expires_in), priority=priority, asker=visitor().key
+        request,
+        job_id=job_id,
+        expires_in=_seconds(expires_in),
+        priority=priority,
+        asker=asker.key,
+        share=asker.share,
     )
     if new:
         log.info("accepted", extra={"job": job.id, "origin": job.origin, "pictures": request.count})
@@ -58,6 +65,13 @@ def cancel(job_id: str) -> Response:
     job = box.journal.cancel(job_id, visitor().sees)
     box.ring(job.id)
     return as_json(job)
+
+
+def _priority(value: Any) -> Priority:
+    priority = priority_of(value)
+    if priority is Priority.HIGH and not visitor().may(Role.OWNER):
+        raise Refused("Only the box's owner may ask for high priority: leave it out.")
+    return priority
 
 
 def _seconds(expires_in: Any) -> float | None:

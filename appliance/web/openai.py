@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from appliance.errors import BadInput, Conflict, EngineFault, Unavailable
+from appliance.errors import BadInput, Conflict, EngineFault, NotLetIn, Unavailable
 from appliance.ids import new_id
 from appliance.job import Job, JobState
 from appliance.picture import shows_through
@@ -78,11 +78,13 @@ def edits() -> Response:
 
 def draw(asked: Asked, box: Services) -> Response:
     """Put it in the queue, wait for its end, and answer as OpenAI would."""
-    job_id = new_id()
-    with box.seats.seat(), box.switchboard.subscribe(job_id) as subscription:
-        box.journal.submit(asked.request, job_id=job_id, origin="openai", asker=visitor().key)
+    job_id, asker = new_id(), visitor()
+    with box.seats.seat(asker), box.switchboard.subscribe(job_id) as subscription:
+        box.journal.submit(asked.request, job_id=job_id, origin="openai", asker=asker.key, share=asker.share)
         box.ring(job_id)
-        job, given_up = wait(box, subscription, lambda: client.gone(request.environ))
+        job, given_up = wait(box, subscription, lambda: client.gone(request.environ) or box.let_go(asker))
+    if box.let_go(asker):
+        raise NotLetIn("You were let go while you waited: pair again.")
     if job.state is not JobState.FINISHED:
         response = _not_drawn(job, given_up)
         response.headers["X-Should-Retry"] = "false"  # OpenAI's clients would ask again by themselves

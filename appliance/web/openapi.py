@@ -134,7 +134,7 @@ def wish(offer: Offer) -> Schema:
         "expires_in": {"type": "number", "description": "Seconds; not begun by then: expired."},
         "priority": {
             "enum": [priority.value for priority in Priority], "default": Priority.NORMAL.value,
-            "description": f"How soon it comes to its turn: high passes at most {PASSED} jobs that came before it.",
+            "description": f"How soon it comes to its turn: high (owners alone) passes at most {PASSED} before it.",
         },
         "size": {"enum": _sizes(offer), "description": "Instead of width and height."},
     }  # fmt: skip

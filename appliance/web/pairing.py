@@ -14,8 +14,8 @@ from appliance.network import qr
 from appliance.people.access import PIN_SECONDS, PIN_TRIES, Access, Key
 from appliance.web.answers import as_json
 from appliance.web.body import read_json
+from appliance.web.connection import client_address
 from appliance.web.documented import documented
-from appliance.web.gate import client_address
 from appliance.web.models import Invitation, InviteBody, PairBody, Pairing, People, Person
 from appliance.web.services import services
 from appliance.web.visitors import COOKIE, Visitor, forget, keep, visitor

@@ -181,7 +181,7 @@ def plan_of(settings: Settings) -> Plan:
     """The plan that the settings make."""
     from appliance.network.certificate import certificate
 
-    own_names = names(settings.name, f"{settings.hosts},{settings.host}")
+    own_names = names(settings.name, settings.hosts, settings.host)
     shown = certificate(settings, own_names)
     return Plan(
         host=settings.host,

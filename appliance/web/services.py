@@ -23,6 +23,7 @@ from appliance.web.models import Moment
 from appliance.web.rates import Rates
 from appliance.web.seats import Seats
 from appliance.web.switchboard import Switchboard
+from appliance.web.visitors import Visitor
 
 KEY = "ensueno"
 
@@ -47,6 +48,10 @@ class Services:
     access: Access | None  # None: whoever reaches it owns it
     rates: Rates
     fingerprint: str | None  # of the box's own certificate
+
+    def let_go(self, asker: Visitor) -> bool:
+        """Whether who was let in when he asked is let in no more."""
+        return self.access is not None and asker.key is not None and not self.access.knows(asker.key)
 
     def ring(self, job_id: str) -> None:
         """Wake whoever waits for this job; what is accepted stays accepted when nobody can be woken."""

@@ -10,6 +10,7 @@ from typing import cast
 from flask import Request, Response, g
 
 from appliance.people.access import Access, Role
+from appliance.people.share import GUESTS, WHOLE, Share
 
 COOKIE = "ensueno"
 _COOKIE_LIFE = 400 * 24 * 3600  # seconds; the longest that browsers keep one, begun anew at each visit
@@ -31,6 +32,11 @@ class Visitor:
     def sees(self) -> str | None:
         """Whose jobs and pictures alone he sees; None: all."""
         return self.key if self.role is Role.GUEST else None
+
+    @property
+    def share(self) -> Share:
+        """How much of what all share is open to him."""
+        return GUESTS if self.role is Role.GUEST else WHOLE
 
     def may(self, least: Role | None) -> bool:
         """Whether he may do what needs this role; None: anybody may."""

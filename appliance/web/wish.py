@@ -16,7 +16,7 @@ from flask import request
 from appliance.errors import BadInput
 from appliance.ids import ULID
 from appliance.web.body import read_json
-from appliance.web.connection import Connection
+from appliance.web.connection import Hurried
 from appliance.web.limits import MAX_BODY, UPLOAD_PATIENCE
 from appliance.web.services import Services
 from appliance.web.visitors import visitor
@@ -34,7 +34,7 @@ def wish(box: Services) -> Iterator[dict[str, Any]]:
     """The fields that were sent, for as long as they are turned into a request. Raises `BadInput`, `NotFound`,
     `Unavailable` when too many large ones arrive at once."""
     length = request.content_length
-    with box.uploads.seat() if length is None or length > MAX_BODY else contextlib.nullcontext():
+    with box.uploads.seat(visitor()) if length is None or length > MAX_BODY else contextlib.nullcontext():
         if length is not None and length > MAX_BODY:
             _more_patience()
         fields = _read_form() if request.mimetype == FORM else read_json()
@@ -73,5 +73,5 @@ def _value(name: str, text: str) -> Any:
 def _more_patience() -> None:
     """A photo takes longer to arrive than a sentence."""
     sock = request.environ.get("gunicorn.socket")
-    if isinstance(sock, Connection):
+    if isinstance(sock, Hurried):
         sock.deadline += UPLOAD_PATIENCE

@@ -35,6 +35,17 @@ def test_a_box_goes_by_the_name_that_it_serves_on_and_numbers_are_no_names(tmp_p
     assert "0.0.0.0" not in plan_of(everywhere).hosts
 
 
+def test_it_goes_by_its_own_names_by_those_it_was_given_and_by_the_one_it_listens_on() -> None:
+    assert {"localhost", "attic", "attic.local"} <= addresses.names("Attic", "")
+    given = addresses.names("attic", "box.example, Loft", "MyBox.lan.")
+    assert given - addresses.names("attic", "") == {"box.example", "loft", "mybox.lan"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "192.168.1.23"])
+def test_a_number_is_no_name(host: str) -> None:
+    assert addresses.names("attic", host, host) == addresses.names("attic", "")
+
+
 def test_the_code_is_a_picture_and_a_block_of_text() -> None:
     assert qr.svg("http://192.168.1.23:8080").startswith(b"<svg")
     assert len({len(line) for line in qr.terminal("http://192.168.1.23:8080").splitlines()}) >= 1

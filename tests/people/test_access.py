@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.errors import BadInput, NoRoom, NotFound, NotLetIn, QueueFull
+from appliance.cli import main
+from appliance.errors import BadInput, NoRoom, NotFound, NotLetIn, NotOurs, QueueFull
 from appliance.people.access import MOST, PIN_SECONDS, PIN_TRIES, Access, Door, Role
 from tests.conftest import Clock
 
@@ -187,6 +193,98 @@ def test_the_door_is_remembered(access: Access, tmp_path: Path) -> None:
     assert Access(tmp_path / "access.json").door() == door
     access.set_door(None)
     assert access.door() is None
+
+
+# --- of several users of one machine -------------------------------------------------------------------------------
+
+BOXES_OWN, ANOTHER = 65534, 65533
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes other users")
+
+
+@contextmanager
+def user(uid: int) -> Iterator[None]:
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """The data dir of a box that is open and has an owner; it belongs to a user of its own, as on the device."""
+    folder = Path(tempfile.mkdtemp())  # pytest's own is closed to others
+    os.chown(folder, BOXES_OWN, BOXES_OWN)
+    with user(BOXES_OWN):
+        access = Access(folder / "access.json")
+        access.set_door(Door(address="http://192.168.1.23:8080", fingerprint=None))
+        access.issue(Role.OWNER, "Ana")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@as_root
+@pytest.mark.parametrize("command", [["pair"], ["pair", "--program", "a program"], ["access", "revoke", "x"]])
+@pytest.mark.parametrize("uid", [0, ANOTHER], ids=["root", "another"])
+def test_who_is_not_the_boxs_user_changes_nothing_and_is_told_whom_to_ask_as(
+    theirs: Path, uid: int, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (theirs / "access.json").read_bytes()
+    with user(uid):
+        assert main([*command, "--data-dir", str(theirs)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "belongs to another user: run it as that user (sudo -u " in told.err
+    assert (theirs / "access.json").read_bytes() == before
+    assert (theirs / "access.json").stat().st_uid == BOXES_OWN
+
+
+@as_root
+def test_another_user_is_not_told_that_nobody_is_there(theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with user(ANOTHER):
+        assert main(["access", "list", "--data-dir", str(theirs)]) == 2
+    assert capsys.readouterr().out == ""
+
+
+@as_root
+@pytest.mark.parametrize("name", ["access.json", "access.lock"])
+def test_what_root_left_behind_locks_the_box_and_is_not_thrown_away(theirs: Path, name: str) -> None:
+    """As `sudo ensueno pair` of an earlier release did."""
+    os.chown(theirs / name, 0, 0)
+    (theirs / name).chmod(0o600)
+    before = (theirs / "access.json").read_bytes()
+    with user(BOXES_OWN), pytest.raises(NotOurs, match=rf"sudo chown {BOXES_OWN} \S+/{name}"):
+        Access(theirs / "access.json").invite(Role.OWNER)
+    assert (theirs / "access.json").read_bytes() == before
+    os.chown(theirs / name, BOXES_OWN, BOXES_OWN)
+    with user(BOXES_OWN):
+        assert Access(theirs / "access.json").invite(Role.OWNER)
+
+
+def test_a_folder_of_another_user_is_left_alone(
+    access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: ANOTHER)
+    with pytest.raises(NotOurs, match="belongs to another user"):
+        access.issue(Role.OWNER, "Eve")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_lets_nobody_in_and_stays(access: Access, tmp_path: Path) -> None:
+    pin = access.invite(Role.GUEST)
+    _, secret = access.issue(Role.OWNER, "Ana")
+    kept, unreadable = tmp_path / "kept", tmp_path / "access.json"
+    unreadable.rename(kept)
+    unreadable.mkdir()
+    assert access.key(secret) is None
+    for asked in (access.people, access.door, lambda: access.pair(pin, "Eve")):
+        with pytest.raises(NotOurs, match="cannot be used"):
+            asked()
+    assert not (tmp_path / "access.damaged").exists()
+    unreadable.rmdir()
+    kept.rename(unreadable)
+    assert access.key(secret) is not None
+    assert access.pair(pin, "Luis")
 
 
 @settings(max_examples=60)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import TooMany
+from appliance.job import Job, JobState
 from appliance.people.access import Role
 from appliance.web import Limits
-from appliance.web.gate import TOKEN, client_address, meant
+from appliance.web.connection import client_address
+from appliance.web.gate import TOKEN, meant
 from appliance.web.rates import Buckets, Rate
 from tests.conftest import Clock
 from tests.web.paired import ENOUGH, TRIES, Paired, make_paired
@@ -56,6 +59,52 @@ def test_one_who_leaves_is_nobody(paired: Paired) -> None:
     assert person.ask("GET", "/v1/pair").get_json() == {
         "role": None, "open": False, "name": "", "id": None, "token": None, "secret": None
     }  # fmt: skip
+
+
+def test_while_nobody_can_be_looked_up_nobody_is_let_in_and_nobody_is_forgotten(paired: Paired, tmp_path: Path) -> None:
+    person, kept = paired.person(Role.OWNER), tmp_path / "kept"
+    pin = paired.access.invite(Role.OWNER)
+    (tmp_path / "access.json").rename(kept)
+    (tmp_path / "access.json").mkdir()  # cannot be read, by root either
+    assert person.ask("GET", "/v1/offer").status_code == 401
+    assert person.ask("GET", "/v1/pair").get_json()["role"] is None
+    for path in ("/", "/healthz"):
+        assert person.ask("GET", path).status_code == 200
+    answer = person.ask("POST", "/v1/pair", json={"pin": pin})
+    assert answer.status_code == 409
+    assert "access.json cannot be used" in answer.get_json()["detail"]
+    (tmp_path / "access.json").rmdir()
+    kept.rename(tmp_path / "access.json")
+    assert person.ask("GET", "/v1/offer").status_code == 200
+
+
+def test_the_stream_of_one_who_is_let_go_ends(paired: Paired) -> None:
+    owner, guest = paired.person(Role.OWNER), paired.person(Role.GUEST)
+    paired.box.engine.wake()
+    path = f"/v1/jobs/{guest.dreams()}/events"
+    with guest.ask("GET", path, buffered=False) as answer:
+        stream = answer.iter_encoded()
+        assert next(stream).startswith(b"retry:")
+        assert next(stream).startswith(b"event: progress")
+        owner.ask("DELETE", f"/v1/people/{guest.id}")
+        paired.box.engine.draw()
+        assert list(stream) == []
+    assert guest.ask("GET", path).status_code == 401
+
+
+def test_who_is_let_go_while_he_waits_for_a_picture_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paired = make_paired(tmp_path, replace(FREE, wait_limit=20.0))
+    guest, submit = paired.person(Role.GUEST), paired.box.journal.submit
+
+    def let_go_meanwhile(*args: Any, **fields: Any) -> tuple[Job, bool]:
+        job = submit(*args, **fields)
+        paired.access.revoke(guest.id)
+        return job
+
+    monkeypatch.setattr(paired.box.journal, "submit", let_go_meanwhile)
+    answer = guest.ask("POST", "/v1/images/generations", json={"prompt": "a red apple"})
+    assert (answer.status_code, "you waited" in answer.get_json()["error"]["message"]) == (401, True)
+    assert paired.box.journal.counts()[JobState.CANCELLED] == 1
 
 
 @pytest.mark.parametrize("body", [{}, {"pin": "12345678", "password": "x"}, {"pin": 12345678}, {"pin": None},
@@ -115,6 +164,7 @@ def test_one_devices_many_addresses_are_one() -> None:
     assert client_address("2001:db8::1") == client_address("2001:db8::ffff:1") != client_address("2001:db8:0:1::1")
     assert client_address("::ffff:10.0.0.1") == client_address("10.0.0.1") == "10.0.0.1"
     assert client_address("fe80::1%eth0") == client_address("fe80::2")
+    assert client_address("::1") == "::1"
     assert client_address(None) == client_address("") == "unknown"
 
 

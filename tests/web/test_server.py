@@ -24,7 +24,9 @@ import pytest
 
 from appliance.ids import new_id
 from appliance.progress import board_folder
+from appliance.web.__main__ import made
 from appliance.web.connection import Shares
+from appliance.web.gate import meant
 from appliance.web.limits import MAX_UPLOAD
 from appliance.web.server import Address
 from tests.web.box import manifest
@@ -260,7 +262,7 @@ def test_a_stream_outlasts_the_time_for_reading_a_request(hurried: Running) -> N
         assert b"event: end" in told
 
 
-def test_one_address_gets_its_share_of_the_threads_and_this_machine_all() -> None:
+def test_one_client_gets_its_share_of_the_threads_and_this_machine_all() -> None:
     shares = Shares(2)
 
     def take(address: str, opened: ExitStack) -> bool:
@@ -272,6 +274,8 @@ def test_one_address_gets_its_share_of_the_threads_and_this_machine_all() -> Non
         for local in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
             assert all(take(local, opened) for _ in range(5))
         assert not take("::ffff:192.168.0.7", opened)
+        addresses = ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1")  # three are of one device
+        assert [take(address, opened) for address in addresses] == [True, True, False, True]
     with ExitStack() as opened:
         assert take("192.168.0.7", opened)
     assert not shares._held
@@ -313,6 +317,13 @@ def test_it_imports_no_model_and_no_picture_library() -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     for name in ("numpy", "PIL", "onnxruntime", "tokenizers", "torch", "tensorrt", "appliance.worker"):
         assert name not in modules
+
+
+def test_a_box_that_listens_on_a_name_goes_by_it(tmp_path: Path) -> None:
+    """Its watchdog and its health check ask by that name."""
+    told = ["--host", "mybox", "--data-dir", str(tmp_path), "--bundle", str(bundle(tmp_path / "bundle"))]
+    plan = made(told)
+    assert meant(f"{plan.host}:{plan.port}", plan.hosts)
 
 
 def test_addresses() -> None:

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from appliance.picture import Picture
 from appliance.web.limits import UPLOADS
 from appliance.web.services import KEY
+from appliance.web.visitors import HERE
 from tests.web.box import Box, Painter, make_box, png, starting_manifest
 from tests.web.test_openai import open_client, served
 from tests.web.test_openapi import validate
@@ -134,12 +135,12 @@ def test_a_box_that_can_says_so(able: Box) -> None:
 def test_a_few_large_pictures_are_taken_at_a_time(able: Box) -> None:
     uploads = able.app.extensions[KEY].uploads
     for _ in range(UPLOADS):
-        uploads.take()
+        uploads.take(HERE)
     large = {"prompt": "a", "image": base64_of(b"\x89PNG" + b"x" * 70_000)}
     answer = able.client.post("/v1/jobs", json=large)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert able.client.post("/v1/jobs", json={"prompt": "a", "image": base64_of(png())}).status_code == 202
-    uploads.give_back()
+    uploads.give_back(HERE)
     assert able.client.post("/v1/jobs", json=large).status_code == 400
     assert uploads.taken == UPLOADS - 1
 
