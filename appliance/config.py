@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from appliance import durable
 from appliance.bundles.slots import Slots
 from appliance.errors import BadInput
 
@@ -156,9 +157,7 @@ def _look_into(data_dir: Path) -> None:
     except NotADirectoryError:
         raise BadInput(f"{data_dir} is no folder: choose another --data-dir.") from None
     except PermissionError:
-        raise BadInput(
-            f"{data_dir} is another user's: do this as that one, on a box with `sudo -u ensueno ensueno ...`."
-        ) from None
+        raise durable.of_another(data_dir) from None
     except OSError:  # whoever uses it tells more
         return
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 from pathlib import Path
 
 from appliance import failpoints
-from appliance.errors import BadInput, NoRoom
+from appliance.errors import BadInput, NoRoom, NotOurs
 
 PARTIAL = ".partial"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -49,6 +50,19 @@ def unusable(folder: Path, error: OSError) -> BadInput | NoRoom:
     if error.errno in (*FULL, errno.EIO):
         return NoRoom(f"{folder} cannot be used now ({error.strerror}): make room there, or check the disk.")
     return BadInput(f"{folder} cannot be used ({error.strerror}): choose another --data-dir.")
+
+
+def of_another(folder: Path) -> NotOurs:
+    """What to say where another user's folder would have to be read or written."""
+    try:
+        uid = folder.stat().st_uid
+    except OSError as error:
+        return NotOurs(f"{folder} cannot be reached ({error.strerror}): run it as the user that it belongs to.")
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = f"'#{uid}'"
+    return NotOurs(f"{folder} belongs to another user: run it as that user (sudo -u {user} ensueno …).")
 
 
 def private_folder(folder: Path) -> None:

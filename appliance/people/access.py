@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import hmac
 import os
-import pwd
 import re
 import secrets
 import threading
@@ -275,7 +274,7 @@ class Access:
         except OSError as error:
             raise durable.unusable(folder, error) from None
         if folder.stat().st_uid != os.geteuid():
-            raise _of_another(folder)
+            raise durable.of_another(folder)
         try:
             file = lock.open("w")
         except OSError as error:
@@ -293,18 +292,9 @@ def _closed(path: Path, error: OSError) -> NotOurs:
     except OSError:
         return NotOurs(f"{why}: run it as the user that it belongs to (sudo -u USER ensueno …).")
     if foreign:
-        return _of_another(path.parent)
+        return durable.of_another(path.parent)
     remedy = f"sudo chown {os.geteuid()} {path}" if isinstance(error, PermissionError) else "check the disk"
     return NotOurs(f"{why}: {remedy}, and try again.")
-
-
-def _of_another(folder: Path) -> NotOurs:
-    uid = folder.stat().st_uid
-    try:
-        user = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        user = f"'#{uid}'"
-    return NotOurs(f"{folder} belongs to another user: run it as that user (sudo -u {user} ensueno …).")
 
 
 def _hash(text: str) -> str:
