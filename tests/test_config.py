@@ -79,7 +79,7 @@ def test_who_may_not_look_into_the_data_dir_is_told_as_whom_he_may() -> None:
         try:
             with pytest.raises(BadInput, match=r"belongs to another user: run it as that user \(sudo -u "):
                 config.load({"data_dir": closed})
-            with pytest.raises(BadInput, match="cannot be reached .*: run it as the user that it belongs to"):
+            with pytest.raises(BadInput, match=r"cannot be reached .*: run it as the user that it belongs to"):
                 config.load({"data_dir": f"{closed}/data"})
         finally:
             os.seteuid(0)
