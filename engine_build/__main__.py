@@ -184,6 +184,7 @@ def _source(options: argparse.Namespace) -> dict[str, Any]:
 
 def _build(options: argparse.Namespace) -> dict[str, Any]:
     import os
+    from contextlib import nullcontext
 
     from appliance import config
     from appliance.pipeline.manifest import Bundle
@@ -193,7 +194,10 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
 
     os.umask(0o077)
     settings = config.load({"data_dir": options.data_dir, "bundle": options.bundle}, options.config)
-    with wanted.taken(settings.data_dir):
+    asked_for = (
+        wanted.taken(settings.data_dir, options.target, options.bundle) if options.out is None else nullcontext()
+    )
+    with asked_for:
         bundle = Bundle.open(settings.bundle)
         target = {"tensorrt": tensorrt, "tensorrt-rtx": tensorrt_rtx}[options.target].open_target(options.sm)
         return plans.build(bundle, target, settings.data_dir, options.out, _say)

@@ -23,6 +23,7 @@ from appliance.config import BUNDLED
 from appliance.pipeline.manifest import Bundle
 from appliance.plans.building import building
 from appliance.plans.passport import PASSPORT, Range, check_inputs, opened_plan, read_key, read_passport
+from appliance.plans.wanted import Wanted, ask, wanted
 from engine_build import __main__ as command
 from engine_build.plans import inputs_for
 from engine_build.targets import tensorrt_rtx
@@ -188,6 +189,15 @@ def test_a_disk_that_fills_leaves_no_half_plan_and_says_what_to_do(tiny_folder: 
     assert "could not be written (File too large): make room there and start it again." in error.splitlines()[-1]
     assert "Traceback" not in error
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".plan", ".partial")]
+
+
+def test_plans_for_elsewhere_leave_what_the_box_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
+    asked = Wanted(target="tensorrt-rtx", bundle=tiny_folder, made_of={})
+    assert ask(tmp_path, asked)
+    assert build(tiny_folder, tmp_path, "--out", str(tmp_path / "elsewhere")) == 0
+    assert wanted(tmp_path) == asked
+    assert build(tiny_folder, tmp_path) == 0
+    assert wanted(tmp_path) is None
 
 
 def test_building_loads_neither_torch_nor_onnx(tiny_folder: Path, tmp_path: Path) -> None:
