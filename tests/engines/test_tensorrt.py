@@ -304,10 +304,14 @@ def test_without_a_gpu_the_rung_costs_one_sentence(name: str, tiny_folder: Path,
 
 
 @pytest.mark.parametrize(
-    "error", [ImportError("No module named 'tensorrt'"), OSError("libnvdla_compiler.so: cannot open")]
+    ("error", "remedy"),
+    [
+        (ImportError("No module named 'tensorrt'"), "install JetPack's python3-libnvinfer"),
+        (OSError("libnvdla_compiler.so: cannot open"), "this system has no DLA library; on the device install"),
+    ],
 )
 def test_a_library_that_does_not_load_costs_one_sentence(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(name: str) -> Any:
         raise error
@@ -315,5 +319,5 @@ def test_a_library_that_does_not_load_costs_one_sentence(
     monkeypatch.setattr(gpu, "gpu", lambda: ORIN)
     monkeypatch.setattr(importlib, "import_module", broken)
     rung = next(rung for rung in ladder.RUNGS if rung.name == "tensorrt")
-    with pytest.raises(NoEngine, match=r"TensorRT cannot be loaded here \(.*\): install JetPack's"):
+    with pytest.raises(NoEngine, match=rf"TensorRT cannot be loaded here \(.*\): {remedy}"):
         rung.make(Settings(data_dir=tmp_path))
