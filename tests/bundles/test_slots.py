@@ -258,6 +258,15 @@ def test_a_bundle_whose_pictures_are_flat_is_not_activated(
     assert slots.pointer() == Pointer()
 
 
+def test_every_name_that_is_listed_can_be_activated(slots: Slots, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data-dir", str(slots.data_dir)]
+    assert main(["model", "list", *data]) == 0
+    names = [line.lstrip("▶ ").split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [BUNDLED, SECOND, FIRST]
+    for name in names:
+        slots.activate(name)
+
+
 def test_install_activate_list_and_rollback_by_hand(
     tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
