@@ -27,12 +27,12 @@ from pydantic import (
 
 from appliance import picture
 from appliance.errors import BadInput
+from appliance.locales import SPELLING
 from appliance.picture import Picture
 
 MAX_PROMPT = 2000
 MAX_SEED = 2**32 - 1
 STRENGTH = 0.6  # when a picture is sent and no strength; with a mask it is 1: what is drawn anew, is
-_LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,4}")
 _INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}  # not Cn: an emoji newer than this Python's tables is visible
 _Whole = Annotated[int, Field(ge=1, le=99_999)]
 _START = ("image", "mask", "strength")
@@ -210,7 +210,7 @@ class GenerationRequest(BaseModel):
     @field_validator("locale")
     @classmethod
     def _place(cls, value: str) -> str:
-        if not _LOCALE.fullmatch(value):
+        if not SPELLING.fullmatch(value):
             raise BadInput("The locale must look like en, es or en-GB.")
         language, *rest = value.replace("_", "-").split("-")
         return "-".join([language.lower(), *(part.upper() if len(part) == 2 else part for part in rest)])

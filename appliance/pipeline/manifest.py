@@ -89,7 +89,7 @@ class SchedulerSettings(_Part):
     """The noise schedule the network was trained with (names as in a diffusers scheduler_config.json)."""
 
     prediction_type: Literal["epsilon", "v_prediction", "sample", "flow"]
-    num_train_timesteps: int = 1000
+    num_train_timesteps: int = Field(default=1000, ge=1)
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
     beta_start: float = 0.00085
     beta_end: float = 0.012
