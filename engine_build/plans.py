@@ -37,7 +37,10 @@ def build(bundle: Bundle, target: Target, data_dir: Path, out: Path | None, say:
     _check_files(bundle)
     bundle = bundle.of_float16()
     inputs = inputs_for(bundle, target)
-    folder = _folder(out or passport.engines_folder(data_dir) / inputs.id, bundle)
+    if out is None:
+        folder = _made(passport.engines_folder(data_dir) / inputs.id, bundle, "--data-dir")
+    else:
+        folder = _made(out, bundle, "--out")
     key = passport.read_key(data_dir)
     with only_one(folder / "build.lock", "Another build"):
         done = _done(folder, inputs, key, say)
@@ -73,13 +76,14 @@ def _check_files(bundle: Bundle) -> None:
             read_header(bundle.path(name))
 
 
-def _folder(folder: Path, bundle: Bundle) -> Path:
+def _made(folder: Path, bundle: Bundle, option: str) -> Path:
+    """Where the plans go, as `option` says. Raises `BadInput`."""
     if folder.resolve().is_relative_to(bundle.folder.resolve()):
-        raise BadInput(f"{folder} lies in the bundle, which is read-only: name another --out, or leave it out.")
+        raise BadInput(f"{folder} lies in the bundle, which is read-only: name another {option}.")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder} cannot be made ({error.strerror}): name another --out.") from None
+        raise BadInput(f"{folder} cannot be made ({error.strerror}): name another {option}.") from None
     return folder
 
 

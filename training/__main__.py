@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -125,6 +126,8 @@ def _of_a_run(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 only on success, 2 for bad input with one sentence on standard error."""
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # read when they are imported; their advice is for others
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     parser = build_parser()
     parser.set_defaults(line=shlex.join(["python", "-m", "training", *(sys.argv[1:] if argv is None else argv)]))
     return obey(parser, argv)

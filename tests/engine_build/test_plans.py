@@ -223,6 +223,14 @@ def test_the_bundle_is_never_written_into(copy: Path, tmp_path: Path, capsys: py
     assert not (copy / "engines").exists()
 
 
+@pytest.mark.parametrize(("options", "named"), [([], "--data-dir"), (["--out", "/proc/none/out"], "--out")])
+def test_a_place_that_cannot_be_is_told_by_its_option(
+    options: list[str], named: str, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(tiny_folder, Path("/proc/none"), *options) == 2
+    assert capsys.readouterr().err.endswith(f"cannot be made (No such file or directory): name another {named}.\n")
+
+
 def test_a_plan_needs_no_time_to_be_found_again(built: Path) -> None:
     """Nothing but plans, passport, progress and lock lies there."""
     assert {path.name for path in built.iterdir()} == {

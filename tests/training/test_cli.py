@@ -61,6 +61,13 @@ def test_without_torch_it_says_how_to_get_it() -> None:
     assert answer.stderr.count("\n") == 1
 
 
+def test_the_libraries_say_nothing_of_their_own(tmp_path: Path) -> None:
+    words = ["export", "emoji-128", "--folder", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    answer = subprocess.run([sys.executable, "-m", "training", *words], capture_output=True, text=True, cwd=ROOT)
+    assert answer.returncode == 2
+    assert answer.stderr.count("\n") == 1, answer.stderr
+
+
 def test_a_run_that_is_not_toml_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.toml").write_text("name = [")
     assert main(["data", str(tmp_path / "bad.toml")]) == 2
