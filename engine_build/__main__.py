@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=("f32", "f16"),
         default="f32",
-        help="f16 adds graphs in float16, for TensorRT",
+        help="f16 adds graphs in float16: TensorRT computes in a graph's own type",
     )
     export.add_argument(
         "--opset",

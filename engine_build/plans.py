@@ -28,6 +28,9 @@ from engine_build.tensor_file import read_header
 
 Say = Callable[[str], None]
 
+LARGE = 100_000_000  # parameters
+_UNET = "unet"
+
 
 def build(bundle: Bundle, target: Target, data_dir: Path, out: Path | None, say: Say) -> dict[str, Any]:
     """Build what is not built yet; → the report. `out` None: `<data-dir>/engines/<passport id>`.
@@ -36,6 +39,7 @@ def build(bundle: Bundle, target: Target, data_dir: Path, out: Path | None, say:
     """
     _check_files(bundle)
     bundle = bundle.of_float16()
+    _advise(bundle, say)
     inputs = inputs_for(bundle, target)
     if out is None:
         folder = _made(passport.engines_folder(data_dir) / inputs.id, bundle, "--data-dir")
@@ -53,6 +57,16 @@ def build(bundle: Bundle, target: Target, data_dir: Path, out: Path | None, say:
                 done = done.model_copy(update={"plans": {**done.plans, name: plan}})
                 passport.write_passport(folder, done, key)
     return _report(folder, done, waiting)
+
+
+def _advise(bundle: Bundle, say: Say) -> None:
+    """A plan computes in its graph's own type: a large UNet in float32 takes twice the memory and more time."""
+    unet = bundle.manifest.components[_UNET]
+    if unet.parameters >= LARGE and blueprint.precision(unet) == "float32":
+        say(
+            "The UNet has no float16 graph, so its plan computes in float32, in twice the memory: to have one, export "
+            "the bundle again with --precision f16."
+        )
 
 
 def inputs_for(bundle: Bundle, target: Target) -> Inputs:
