@@ -18,7 +18,7 @@ from appliance import durable
 from appliance.errors import BadInput, BadPassport, NoRoom
 from appliance.lock import only_one
 from appliance.pipeline.manifest import Bundle
-from appliance.plans import blueprint, gpu, passport
+from appliance.plans import blueprint, passport
 from appliance.plans.building import PROGRESS
 from appliance.plans.passport import Inputs, Passport, Plan
 from engine_build import builder, memory
@@ -71,15 +71,7 @@ def _advise(bundle: Bundle, say: Say) -> None:
 
 def inputs_for(bundle: Bundle, target: Target) -> Inputs:
     """All that the bundle's plans for this target depend on."""
-    return Inputs(
-        bundle=bundle.manifest.title,
-        target=target.name,
-        version=target.version,
-        sm=target.sm,
-        gpu=target.gpu,
-        l4t=gpu.l4t(),
-        components=blueprint.sources(bundle),
-    )
+    return blueprint.inputs_for(bundle, target.name, target.version, target.sm, target.gpu)
 
 
 def _check_files(bundle: Bundle) -> None:
