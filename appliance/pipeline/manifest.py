@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import (
     BaseModel,
@@ -361,9 +361,14 @@ def _check_manifest_hash(folder: Path, data: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
-    digest = hashlib.sha256()
+    """Hex sha256 of a file."""
     with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
+        return digest(file)
+
+
+def digest(file: BinaryIO) -> str:
+    """Hex sha256 of an open file's rest, read in pieces."""
+    found = hashlib.sha256()
+    for piece in iter(lambda: file.read(1 << 20), b""):
+        found.update(piece)
+    return found.hexdigest()
