@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from appliance import __version__, config, module
-from appliance.command import Parser, obey
+from appliance.command import Parser, above_zero, at_least_one, obey
 from appliance.errors import BadInput, EnsuenoError
 from appliance.options import add_engine_options, add_serve_options, as_arguments
 
@@ -63,17 +62,10 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="over the broker: this box")
     parser.add_argument("--pool", metavar="NAME", help="over the broker: any box of this pool (default)")
     parser.add_argument("--id", help="over the broker: the job's id; asked again with it, nothing is drawn twice")
-    parser.add_argument("--timeout", type=_seconds, default=600.0, help="over the broker: seconds to wait (600)")
+    parser.add_argument("--timeout", type=above_zero, default=600.0, help="over the broker: seconds to wait (600)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="over the broker: TOML file with the certificates")
     parser.add_argument("--json", action="store_true", help="answer in json")
     parser.set_defaults(run=_generate)
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} must be more than 0 seconds")
-    return value
 
 
 _FIELDS = ("prompt", "negative", "seed", "steps", "guidance", "scheduler", "size", "count", "locale", "strength")
@@ -266,7 +258,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     install.set_defaults(run=_model_install)
     activate = actions.add_parser("activate", help="draw with an installed bundle, once its pictures hold")
     activate.add_argument("name", help="as `ensueno model list` shows it; `bundled` is the one that comes along")
-    activate.add_argument("--threads", type=int)
+    activate.add_argument("--threads", type=at_least_one)
     activate.set_defaults(run=_model_activate)
     rollback = actions.add_parser("rollback", help="back to the bundle before")
     rollback.set_defaults(run=_model_rollback)

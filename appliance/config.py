@@ -50,7 +50,10 @@ class Settings(BaseSettings):
     engine: EngineName | None = Field(default=None, description="The engine to use; the best that passes.")
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads of the engine; all cores.")
     decode_mib: int | None = Field(
-        default=None, ge=1, description="Memory for decoding; above it tile by tile; half of what is free."
+        default=None,
+        ge=1,
+        description="Memory for decoding; above it tile by tile; half of what is free at the start. Where pictures are "
+        "tiled, only a number here gives the same one at every start.",
     )
     queue_limit: int = Field(default=100, ge=1, description="Jobs that may wait.")
     reserve_mib: int = Field(default=64, ge=0, description="Disk kept free; below it new jobs are refused.")

@@ -7,7 +7,10 @@ change the language (hi-Latn, ht). A script is a subtag like any other here, tho
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+SPELLING = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,4}")
 
 _CHILDREN = {
     "en-001": (

@@ -23,10 +23,10 @@ def listed(data_dir: Path) -> list[dict[str, Any]]:
 
 
 def as_line(row: dict[str, Any]) -> str:
-    """One bundle as `ensueno model list` prints it."""
+    """One bundle as `ensueno model list` prints it: first the name that `activate` takes."""
     mark = "▶" if row["active"] else " "
     note = "  (on trial)" if row["trial"] else ""
-    return f"{mark} {row['name']} {row['version']}  {row['folder']}{note}"
+    return f"{mark} {row['slot']}  {row['name']} {row['version']}  {row['folder']}{note}"
 
 
 def activate(name: str, data_dir: Path, threads: int | None) -> str:

@@ -27,12 +27,12 @@ from pydantic import (
 
 from appliance import picture
 from appliance.errors import BadInput
+from appliance.locales import SPELLING
 from appliance.picture import Picture
 
 MAX_PROMPT = 2000
 MAX_SEED = 2**32 - 1
 STRENGTH = 0.6  # when a picture is sent and no strength; with a mask it is 1: what is drawn anew, is
-_LOCALE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,4}")
 _INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Me"}  # not Cn: an emoji newer than this Python's tables is visible
 _Whole = Annotated[int, Field(ge=1, le=99_999)]
 _START = ("image", "mask", "strength")
@@ -145,6 +145,11 @@ class GenerationRequest(BaseModel):
         return {name: value for name, value in self.model_dump().items() if name not in _START or value is not None}
 
     @property
+    def steps_taken(self) -> int:
+        """A picture to start from leaves the first steps out: its strength is the share that is taken."""
+        return self.steps if self.strength is None else int(self.steps * self.strength)
+
+    @property
     def pictures(self) -> tuple[Picture, ...]:
         """What was sent along: the picture to start from, and the mask."""
         return tuple(sent for sent in (self.image, self.mask) if sent is not None)
@@ -173,7 +178,7 @@ class GenerationRequest(BaseModel):
         if "width" not in fields:
             fields["width"], fields["height"] = offer.sizes[0]
         if "steps" not in fields and "num_inference_steps" not in fields:
-            fields["steps"] = offer.default_steps
+            fields["steps"] = _usual_steps(fields.get("strength"), offer)
         if "guidance" not in fields and "guidance_scale" not in fields:
             fields["guidance"] = offer.default_guidance
         fields.setdefault("scheduler", offer.schedulers[0])
@@ -205,7 +210,7 @@ class GenerationRequest(BaseModel):
     @field_validator("locale")
     @classmethod
     def _place(cls, value: str) -> str:
-        if not _LOCALE.fullmatch(value):
+        if not SPELLING.fullmatch(value):
             raise BadInput("The locale must look like en, es or en-GB.")
         language, *rest = value.replace("_", "-").split("-")
         return "-".join([language.lower(), *(part.upper() if len(part) == 2 else part for part in rest)])
@@ -220,6 +225,10 @@ class GenerationRequest(BaseModel):
             raise BadInput(f"The size {self.width}x{self.height} is not offered: choose one of {sizes}.")
         if not offer.steps[0] <= self.steps <= offer.steps[1]:
             raise BadInput(f"steps must be {offer.steps[0]} to {offer.steps[1]}, not {self.steps}.")
+        if self.steps_taken < 1:
+            raise BadInput(
+                f"A strength of {self.strength:g} takes none of {self.steps} steps: give more steps or more strength."
+            )
         if not offer.guidance[0] <= self.guidance <= offer.guidance[1]:
             low, high = offer.guidance
             raise BadInput(f"guidance must be {low:g} to {high:g}, not {self.guidance:g}.")
@@ -256,6 +265,14 @@ def _read_pictures(fields: dict[str, Any], offer: Offer) -> None:
             raise BadInput("The mask must be as large as the picture it lies on: send both in the same size.")
         fields["mask"] = picture.mask(over, size)
     fields.setdefault("strength", 1.0 if "mask" in fields else STRENGTH)
+
+
+def _usual_steps(strength: Any, offer: Offer) -> int:
+    """The offer's, or as many more as a picture's strength needs for one of them to be taken."""
+    if not isinstance(strength, (int, float)) or not 0.0 < strength <= 1.0:
+        return offer.default_steps
+    enough = (steps for steps in range(offer.default_steps, offer.steps[1]) if int(steps * strength) >= 1)
+    return next(enough, offer.steps[1])
 
 
 def _unlike(size: tuple[int, int], other: tuple[int, int]) -> float:

@@ -22,10 +22,10 @@ from typing import Any
 
 from PIL import Image
 
+from appliance.device import sensors
 from appliance.errors import BadInput, EnsuenoError
 
 GIB = 1 << 30
-MEMINFO = Path("/proc/meminfo")
 LENGTH = 77
 TRAINED = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 VAE: dict[str, Any] = {
@@ -121,9 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_machine(name: str, model: Model, work: Path, meminfo: Path = MEMINFO) -> None:
+def check_machine(name: str, model: Model, work: Path, root: Path = Path("/")) -> None:
     """Raises `BadInput` where memory or disk would not do."""
-    have = available(meminfo)
+    have = available(root)
     if have < model.memory:
         raise BadInput(
             f"{name} needs about {model.memory / GIB:.0f} GiB of memory and {have / GIB:.1f} GiB are available: "
@@ -137,13 +137,12 @@ def check_machine(name: str, model: Model, work: Path, meminfo: Path = MEMINFO) 
         )
 
 
-def available(meminfo: Path) -> int:
+def available(root: Path) -> int:
     """Bytes that could be taken without swapping. Raises `BadInput` where the kernel does not say."""
-    try:
-        lines = meminfo.read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        raise BadInput(f"{meminfo} does not say how much memory is available: run this on Linux.") from None
+    found = sensors.memory(root).available
+    if not found:
+        raise BadInput("/proc/meminfo does not say how much memory is available: run this on Linux.")
+    return found
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -88,6 +88,7 @@ def compare(
             raise EnsuenoError(f"Ensueño itself cannot play ({seats[0].refused}): see `ensueno doctor`.")
         playing = [seat for seat in seats if seat.refused is None]
         unet, picture = _rounds(playing, repeat)
+        peaks = {seat.name: seat.order("memory")["peak"] for seat in playing}
         shown = {seat.name: _shown(seat) for seat in playing}
     reference = next(name for name in _REFERENCES if name in shown)
     return {
@@ -97,6 +98,7 @@ def compare(
         "busy": busy,
         "unet": _table(unet),
         "picture": _table(picture),
+        "peaks": {name: peaks[name] for name in ENTRIES if peaks.get(name) is not None},
         "reference": reference,
         "agreement": {name: _agreement(shown[name], shown[reference]) for name in shown if name != reference},
         "refused": {seat.name: seat.refused for seat in seats if seat.refused is not None},
@@ -216,6 +218,8 @@ def as_text(result: dict[str, Any]) -> str:
         lines.append("every core was kept busy with other work")
     lines += _section("one UNet call, one picture (2 rows)", result["unet"])
     lines += _section("one whole picture, words to pixels", result["picture"])
+    lines += ["", "the most memory that its process held"]
+    lines += [f"  {ENTRIES[name].words:<44} {peak / 2**20:8.0f} MiB" for name, peak in result["peaks"].items()]
     reference = ENTRIES[result["reference"]].words
     lines += [
         "",

@@ -50,11 +50,15 @@ def to_pixels(image: Array) -> NDArray[np.uint8]:
 
 
 class PlainOnnxRuntime:
-    """Default options but for the number of threads and `settings`; `fixed` dimensions draw one size of one picture."""
+    """Default options but for the number of threads, `settings` by their keys and `switches` by their attributes;
+    `fixed` dimensions draw one size of one picture."""
 
-    def __init__(self, bundle: Bundle, threads: int, settings: dict[str, str], fixed: bool) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int, settings: dict[str, str], switches: dict[str, bool], fixed: bool
+    ) -> None:
         self._threads = threads
         self._settings = settings
+        self._switches = switches
         self._onnx = bundle.folder / "onnx"
         _, height, width = wish_for(bundle, 0).noise.shape
         _, _, *sides = bundle.manifest.components["unet"].input("sample").shape
@@ -69,8 +73,10 @@ class PlainOnnxRuntime:
     def _session(self, name: str, shapes: dict[str, int]) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
-        for key, value in self._settings.items():
-            options.add_session_config_entry(key, value)
+        for key, setting in self._settings.items():
+            options.add_session_config_entry(key, setting)
+        for switch, value in self._switches.items():
+            setattr(options, switch, value)
         for dimension, size in shapes.items():
             options.add_free_dimension_override_by_name(dimension, size)
         return ort.InferenceSession(str(self._onnx / f"{name}.onnx"), options, providers=["CPUExecutionProvider"])
@@ -96,8 +102,9 @@ def load(
     bundle: Bundle,
     threads: int,
     settings: dict[str, str] | None = None,
+    switches: dict[str, bool] | None = None,
     one_thread: bool = False,
     fixed: bool = False,
 ) -> PlainOnnxRuntime:
     """Three sessions."""
-    return PlainOnnxRuntime(bundle, 1 if one_thread else threads, settings or {}, fixed)
+    return PlainOnnxRuntime(bundle, 1 if one_thread else threads, settings or {}, switches or {}, fixed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -63,6 +64,11 @@ OPTIONS = {
     "no-spin": Entry("threads never spin", _SCRIPT, {"settings": {"session.intra_op.allow_spinning": "0"}}),
     "one-thread": Entry("one thread", _SCRIPT, {"one_thread": True}),
     "fixed": Entry("height, width and batch fixed", _SCRIPT, {"fixed": True}),
+    "no-arena": Entry("no arena", _SCRIPT, {"switches": {"enable_cpu_mem_arena": False}}),
+    "no-pattern": Entry("no memory pattern", _SCRIPT, {"switches": {"enable_mem_pattern": False}}),
+    "no-arena-nor-pattern": Entry(
+        "neither of them", _SCRIPT, {"switches": {"enable_cpu_mem_arena": False, "enable_mem_pattern": False}}
+    ),
 }
 ENTRIES = PEERS | OPTIONS
 
@@ -133,6 +139,14 @@ class Player:
         """Seconds of one whole picture, words to pixels."""
         wish = wish_for(self._bundle, seed)
         return {"seconds": seconds(lambda: self._peer.picture(wish))}
+
+    def memory(self) -> dict[str, Any]:
+        """The most memory that this process held so far, in bytes (VmHWM, proc(5)); None where Linux does not say."""
+        try:
+            peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+        except OSError:
+            peak = None
+        return {"peak": int(peak[1]) << 10 if peak else None}
 
     def show(self, seed: int, folder: str) -> dict[str, Any]:
         """Write latents.npy, pixels.npy and noise_pred.npy, as far as the peer shows them."""

@@ -7,49 +7,37 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from appliance.errors import BadInput, EnsuenoError
+from appliance.command import Parser, installed_by, obey
+from appliance.errors import BadInput
+
+_INSTALL = ".venv/bin/pip install -r requirements/torch.txt -e '.[build]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; → the exit status: 0, 1 for a fault, 2 for bad input."""
-    options = _parser().parse_args(arguments)
     try:
-        result = options.run(options)
-    except EnsuenoError as error:
-        print(error, file=sys.stderr)
-        return error.exit_status
-    except ModuleNotFoundError as error:
-        print(
-            f"This needs {error.name}: install the build extra "
-            "(.venv/bin/pip install -r requirements/torch.txt -e '.[build]').",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "Stopped; nothing was written.", file=sys.stderr)
-        return 130
+        return obey(_parser(), arguments)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0][:300]
-        print(
-            f"engine_build failed ({type(error).__name__}: {first}): please report this.",
-            file=sys.stderr,
-        )
+        print(f"engine_build failed ({type(error).__name__}: {first}): please report this.", file=sys.stderr)
         return 1
+
+
+def _tell(options: argparse.Namespace) -> None:
+    """Make what the command is to make, and say what came of it."""
+    try:
+        with installed_by(_INSTALL):
+            result = options.make(options)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or "Stopped; nothing was written.") from None
     print(json.dumps(result, indent=2) if options.json else _text(result))
-    return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{message}: see `{self.prog} --help`.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m engine_build", description="Diffusers folder → bundle.")
+    parser = Parser(prog="python -m engine_build", description="Diffusers folder → bundle.")
+    parser.set_defaults(run=_tell)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     export = commands.add_parser("export", help="make a bundle from a diffusers folder")
     export.add_argument("folder", type=Path, metavar="FOLDER")
@@ -66,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=("f32", "f16"),
         default="f32",
-        help="f16 adds graphs in float16, for TensorRT",
+        help="f16 adds graphs in float16: TensorRT computes in a graph's own type",
     )
     export.add_argument(
         "--opset",
@@ -80,16 +68,16 @@ def _parser() -> argparse.ArgumentParser:
         "--lora", action="append", default=[], metavar="FILE[:SCALE]", help="merge a LoRA; repeat for more"
     )
     export.add_argument("--no-preview", action="store_true", help="do not fit the preview map")
-    export.set_defaults(run=_export)
+    export.set_defaults(make=_export)
     verify = commands.add_parser("verify", help="check a bundle: hashes, headers, and that it computes")
     verify.add_argument("bundle", type=Path, metavar="BUNDLE")
-    verify.set_defaults(run=_verify)
+    verify.set_defaults(make=_verify)
     source = commands.add_parser("source", help="write the diffusers folder of a bundle, to train or to export again")
     source.add_argument("bundle", type=Path, metavar="BUNDLE")
     source.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="its weights are links to the bundle's"
     )
-    source.set_defaults(run=_source)
+    source.set_defaults(make=_source)
     build = commands.add_parser("build", help="build a bundle's plans for a GPU; needs no torch")
     _add_build(build)
     quantize = commands.add_parser("quantize", help="a bundle in int8, if its pictures hold")
@@ -106,7 +94,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: where the engine looks, under the data dir")
     parser.add_argument("--data-dir", type=Path, help="of the box that will run the plans; holds the key")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the box's TOML file")
-    parser.set_defaults(run=_build)
+    parser.set_defaults(make=_build)
 
 
 def _add_quantize(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +109,7 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
         metavar="PYTHON",
         help="of an environment with nvidia-modelopt[onnx], which quantizes then (ONNX Runtime's tools)",
     )
-    parser.set_defaults(run=_quantize)
+    parser.set_defaults(make=_quantize)
 
 
 def _sm(text: str) -> str:
@@ -184,6 +172,7 @@ def _source(options: argparse.Namespace) -> dict[str, Any]:
 
 def _build(options: argparse.Namespace) -> dict[str, Any]:
     import os
+    from contextlib import nullcontext
 
     from appliance import config
     from appliance.pipeline.manifest import Bundle
@@ -193,7 +182,10 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
 
     os.umask(0o077)
     settings = config.load({"data_dir": options.data_dir, "bundle": options.bundle}, options.config)
-    with wanted.taken(settings.data_dir):
+    asked_for = (
+        wanted.taken(settings.data_dir, options.target, options.bundle) if options.out is None else nullcontext()
+    )
+    with asked_for:
         bundle = Bundle.open(settings.bundle)
         target = {"tensorrt": tensorrt, "tensorrt-rtx": tensorrt_rtx}[options.target].open_target(options.sm)
         return plans.build(bundle, target, settings.data_dir, options.out, _say)

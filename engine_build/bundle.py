@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from appliance.pipeline.manifest import (
     FileEntry,
     Manifest,
     SchedulerSettings,
+    Tokenizer,
     sha256,
 )
 from engine_build import (
@@ -81,30 +82,10 @@ def export_with(source: Source, out: Path, choices: Choices, say: Say) -> dict[s
     sizes = _sizes(source)
     with built_beside(out) as folder:
         tokenizers = write_tokenizers(source, folder)
-        (folder / "onnx").mkdir()
         say(f"{source.folder.name} is of the family {family}")
-        exported = [_export_network(source, network, folder, choices, say) for network in networks]
-        for index, one in enumerate(choices.loras):
-            lora.check_fit(one, [layer for network in exported for layer in network.merged[index]], say)
+        exported = _export_networks(source, networks, folder, choices, say)
         write_source(source, folder, networks)
-        manifest = Manifest(
-            name=source.card.name or _name_of(source.folder),
-            version=source.card.version or "1",
-            licence=source.card.licence or "unknown: ask whoever trained the model",
-            family=family,
-            components={one.network.name: _component(one) for one in exported},
-            **tokenizers,
-            force_zeros_for_empty_prompt=family.startswith("sdxl") and _zeros_for_empty(source),
-            scheduler=settings,
-            latents=families.latents_of(source),
-            picture_check=safety_checker.preparation(source),
-            sizes=[list(size) for size in sizes],
-            defaults=_defaults(source, settings),
-            locales=source.card.locales or ["en"],
-            locale_prompts=source.card.locale_prompts,
-            examples={place: words for place, words in source.card.examples.items() if words},
-            files=_files(folder),
-        )
+        manifest = _described(source, settings, sizes, tokenizers, exported, folder)
         write_manifest(folder, manifest)
         parities = _check_parity(Bundle.open(folder), exported, say)
         fit = preview_fit.fit(Bundle.open(folder), say) if choices.preview else None
@@ -117,6 +98,47 @@ def export_with(source: Source, out: Path, choices: Choices, say: Say) -> dict[s
     report["preview"] = None if fit is None else fit.summary()
     say(f"wrote {out} ({report['bytes']:,} bytes)")
     return report
+
+
+def _export_networks(
+    source: Source, networks: Sequence[Network], folder: Path, choices: Choices, say: Say
+) -> list[Exported]:
+    """All of them, one at a time. Raises `BadInput` for a LoRA that fits none."""
+    (folder / "onnx").mkdir()
+    exported = [_export_network(source, network, folder, choices, say) for network in networks]
+    for index, one in enumerate(choices.loras):
+        lora.check_fit(one, [layer for network in exported for layer in network.merged[index]], say)
+    return exported
+
+
+def _described(
+    source: Source,
+    settings: SchedulerSettings,
+    sizes: list[tuple[int, int]],
+    tokenizers: dict[str, Tokenizer],
+    exported: Sequence[Exported],
+    folder: Path,
+) -> Manifest:
+    """The manifest of what lies in the folder by now, without a preview."""
+    family = families.recognised(source)
+    return Manifest(
+        name=source.card.name or _name_of(source.folder),
+        version=source.card.version or "1",
+        licence=source.card.licence or "unknown: ask whoever trained the model",
+        family=family,
+        components={one.network.name: _component(one) for one in exported},
+        **tokenizers,
+        force_zeros_for_empty_prompt=family.startswith("sdxl") and _zeros_for_empty(source),
+        scheduler=settings,
+        latents=families.latents_of(source),
+        picture_check=safety_checker.preparation(source),
+        sizes=[list(size) for size in sizes],
+        defaults=_defaults(source, settings),
+        locales=source.card.locales or ["en"],
+        locale_prompts=source.card.locale_prompts,
+        examples={place: words for place, words in source.card.examples.items() if words},
+        files=_files(folder),
+    )
 
 
 def _export_network(source: Source, network: Network, folder: Path, choices: Choices, say: Say) -> Exported:

@@ -1,4 +1,4 @@
-"""A bundle's folder while it is written: beside its place, moved there in one step, its manifest last."""
+"""A folder while it is written: beside its place, moved there in one step, a bundle's manifest last."""
 
 from __future__ import annotations
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from appliance.errors import BadInput
+from appliance.locales import SPELLING
 from appliance.pipeline.manifest import check_locale_prompts
 
+
+def _spelled(locale: str) -> str:
+    if not SPELLING.fullmatch(locale):
+        raise ValueError(f"{locale[:40]!r} must look like en, es or en-GB")
+    return locale
+
+
 Pixels = Annotated[int, Field(ge=1, le=8192)]
+Locale = Annotated[str, AfterValidator(_spelled)]
 
 
 class Card(BaseModel):
@@ -26,10 +35,10 @@ class Card(BaseModel):
     licence: str | None = None
     default_steps: Annotated[int, Field(ge=1, le=100)] | None = None
     default_guidance: Annotated[float, Field(ge=0, le=20)] | None = None
-    default_locale: str | None = None
+    default_locale: Locale | None = None
     sizes: list[tuple[Pixels, Pixels]] = []
     examples: dict[str, list[str]] = {}
-    locales: list[str] = []
+    locales: list[Locale] = []
     locale_prompts: dict[str, str] = {}
 
     @field_validator("locale_prompts")
@@ -47,10 +56,7 @@ class Card(BaseModel):
         except (OSError, UnicodeDecodeError):
             raise BadInput(f"{path.name} cannot be read as text: write it again.") from None
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "json"
-            detail = first["msg"].removeprefix("Value error, ")
-            raise BadInput(f"{path.name}: {where}: {detail}.") from None
+            raise BadInput(f"{path.name}: {_first(error)}") from None
 
     def with_options(self, **options: object) -> Card:
         """The card with what the command line gave (None: not given)."""
@@ -58,6 +64,11 @@ class Card(BaseModel):
         try:
             return Card.model_validate({**self.model_dump(), **given})
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadInput(f"{where}: {first['msg']}.") from None
+            raise BadInput(_first(error)) from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "json"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}."

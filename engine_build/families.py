@@ -5,6 +5,8 @@ To add a family: name what its UNet takes in `appliance/pipeline/families.py`, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ def recognised(source: Source) -> Family:
 
 def declared(family: Family, source: Source) -> tuple[Network, ...]:
     """The family's networks with this folder's dimensions. Raises `BadInput` where a config makes no sense."""
-    try:
+    with _making_sense(source.folder):
         _check_configs(source)
         checked = _checked(source)
         return (
@@ -41,8 +43,15 @@ def declared(family: Family, source: Source) -> tuple[Network, ...]:
             *_autoencoder(source, checked),
             *_safety_checker(source, checked),
         )
+
+
+@contextmanager
+def _making_sense(folder: Path) -> Iterator[None]:
+    """Around the reading of a folder's configs, whose values may be anything. Raises `BadInput`."""
+    try:
+        yield
     except (TypeError, ValueError, ArithmeticError, AttributeError):
-        raise BadInput(f"A config.json in {source.folder.name} holds values of a wrong kind: save it again.") from None
+        raise BadInput(f"A config.json in {folder.name} holds values of a wrong kind: save it again.") from None
 
 
 def latents_of(source: Source) -> Latents:
@@ -69,7 +78,10 @@ def _latents(kind: str, vae: dict[str, Any]) -> Latents:
 def with_vae(source: Source, folder: Path) -> Source:
     """The source with another VAE for its latents, such as a small one. Raises `BadInput` where it does not fit."""
     changed = source.with_vae(folder)
-    ours, theirs = latents_of(source), latents_of(changed)
+    with _making_sense(source.folder):
+        ours = latents_of(source)
+    with _making_sense(folder):
+        theirs = latents_of(changed)
     if (ours.channels, ours.scale) != (theirs.channels, theirs.scale):
         raise BadInput(
             f"{folder} makes {theirs.channels} channels of {theirs.scale}x{theirs.scale} pixels and the UNet was "
@@ -84,10 +96,12 @@ def size_multiple(source: Source) -> int:
 
 
 def native_latents(source: Source) -> tuple[int, int]:
-    """(height, width) in latents that the UNet was made for, when its config says so."""
+    """(height, width) in latents that the UNet was made for, when its config says so. Raises `ValueError`."""
     size = source.configs["unet"].get("sample_size") or 64
-    height, width = size if isinstance(size, list) else (size, size)
-    return int(height), int(width)
+    height, width = map(int, size if isinstance(size, list) else (size, size))
+    if not (1 <= height <= MAX_LATENT_SIDE and 1 <= width <= MAX_LATENT_SIDE):
+        raise ValueError(f"latents of {width}x{height}")
+    return height, width
 
 
 @dataclass(frozen=True, slots=True)

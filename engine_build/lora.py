@@ -14,6 +14,7 @@ looked up among the model's own modules, so nothing here has to know an architec
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class Lora:
 def read_lora(text: str) -> Lora:
     """FILE or FILE:SCALE, header checked. Raises `BadInput`."""
     path, scale = _path_and_scale(text)
+    if not math.isfinite(scale):
+        raise BadInput(f"A LoRA's scale must be a finite number, not {scale}: write {path.name}:0.8 or the like.")
     if not path.is_file():
         raise BadInput(f"There is no file {path}: name a LoRA in safetensors.")
     if path.suffix != ".safetensors":
@@ -206,7 +209,7 @@ def _merge(lora: Lora, layer: Layer, module: Any, tensor: Callable[[str], Any]) 
     rank, weight = len(down), module.weight
     alpha = float(tensor(layer.alpha)) if layer.alpha else lora.alphas.get(layer.component, float(rank))
     flat_down, flat_up = down.flatten(1), up.flatten(1)
-    fits = flat_up.shape[1] == rank and len(flat_up) == len(weight) and flat_down.shape[1] == weight[0].numel()
+    fits = rank > 0 and (flat_up.shape, flat_down.shape) == ((len(weight), rank), (rank, weight[0].numel()))
     if fits:
         weight.data += lora.scale * alpha / rank * (flat_up @ flat_down).reshape(weight.shape)
     return fits

@@ -18,7 +18,7 @@ from appliance import durable
 from appliance.errors import BadInput, BadPassport, NoRoom
 from appliance.lock import only_one
 from appliance.pipeline.manifest import Bundle
-from appliance.plans import blueprint, gpu, passport
+from appliance.plans import blueprint, passport
 from appliance.plans.building import PROGRESS
 from appliance.plans.passport import Inputs, Passport, Plan
 from engine_build import builder, memory
@@ -28,6 +28,9 @@ from engine_build.tensor_file import read_header
 
 Say = Callable[[str], None]
 
+LARGE = 100_000_000  # parameters
+_UNET = "unet"
+
 
 def build(bundle: Bundle, target: Target, data_dir: Path, out: Path | None, say: Say) -> dict[str, Any]:
     """Build what is not built yet; → the report. `out` None: `<data-dir>/engines/<passport id>`.
@@ -36,8 +39,12 @@ def build(bundle: Bundle, target: Target, data_dir: Path, out: Path | None, say:
     """
     _check_files(bundle)
     bundle = bundle.of_float16()
+    _advise(bundle, say)
     inputs = inputs_for(bundle, target)
-    folder = _folder(out or passport.engines_folder(data_dir) / inputs.id, bundle)
+    if out is None:
+        folder = _made(passport.engines_folder(data_dir) / inputs.id, bundle, "--data-dir")
+    else:
+        folder = _made(out, bundle, "--out")
     key = passport.read_key(data_dir)
     with only_one(folder / "build.lock", "Another build"):
         done = _done(folder, inputs, key, say)
@@ -52,17 +59,19 @@ def build(bundle: Bundle, target: Target, data_dir: Path, out: Path | None, say:
     return _report(folder, done, waiting)
 
 
+def _advise(bundle: Bundle, say: Say) -> None:
+    """A plan computes in its graph's own type: a large UNet in float32 takes twice the memory and more time."""
+    unet = bundle.manifest.components[_UNET]
+    if unet.parameters >= LARGE and blueprint.precision(unet) == "float32":
+        say(
+            "The UNet has no float16 graph, so its plan computes in float32, in twice the memory: to have one, export "
+            "the bundle again with --precision f16."
+        )
+
+
 def inputs_for(bundle: Bundle, target: Target) -> Inputs:
     """All that the bundle's plans for this target depend on."""
-    return Inputs(
-        bundle=bundle.manifest.title,
-        target=target.name,
-        version=target.version,
-        sm=target.sm,
-        gpu=target.gpu,
-        l4t=gpu.l4t(),
-        components=blueprint.sources(bundle),
-    )
+    return blueprint.inputs_for(bundle, target.name, target.version, target.sm, target.gpu)
 
 
 def _check_files(bundle: Bundle) -> None:
@@ -73,13 +82,14 @@ def _check_files(bundle: Bundle) -> None:
             read_header(bundle.path(name))
 
 
-def _folder(folder: Path, bundle: Bundle) -> Path:
+def _made(folder: Path, bundle: Bundle, option: str) -> Path:
+    """Where the plans go, as `option` says. Raises `BadInput`."""
     if folder.resolve().is_relative_to(bundle.folder.resolve()):
-        raise BadInput(f"{folder} lies in the bundle, which is read-only: name another --out, or leave it out.")
+        raise BadInput(f"{folder} lies in the bundle, which is read-only: name another {option}.")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder} cannot be made ({error.strerror}): name another --out.") from None
+        raise BadInput(f"{folder} cannot be made ({error.strerror}): name another {option}.") from None
     return folder
 
 

@@ -257,6 +257,6 @@ def _judge(bundle: Bundle, reference: list[golden.Array]) -> GoldenResult:
     if not result.passed:
         raise BadBundle(
             f"In int8 the pictures do not hold: {result.reason} Nothing was written: calibrate on more prompts, "
-            "or stay with float16."
+            "or stay with the bundle as it is."
         )
     return result

@@ -40,11 +40,6 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     (r"Failed to parse|ModelProto|protobuf", "the ONNX file is damaged: copy or export the bundle again"),
 )
 
-_LIBRARIES = {
-    "tensorrt": "install JetPack's python3-libnvinfer and make the environment with --system-site-packages",
-    "tensorrt_rtx": "install it with `.venv/bin/pip install -e '.[tensorrt-rtx]'` in Ensueño's folder",
-}
-
 
 def of_build(component: str, said: Sequence[str]) -> str:
     """One sentence for a network that could not be built, from what TensorRT logged."""
@@ -55,17 +50,6 @@ def of_build(component: str, said: Sequence[str]) -> str:
             return f"{component} cannot be built ({_line_of(everything, found.start())}): {remedy}."
     why = _brief(said[0]) if said else "it gave no reason"
     return f"{component} cannot be built ({why}): verify the bundle, and report this with what TensorRT said above."
-
-
-def of_import(module: str, error: Exception) -> str:
-    """One sentence for a library that does not load."""
-    why = _brief(str(error)) or type(error).__name__
-    if "libnvdla_compiler" in why:
-        return (
-            f"{module} does not load ({why}): this system has no DLA library; on the device install "
-            "nvidia-l4t-dla-compiler, in a container use the image that belongs to its JetPack."
-        )
-    return f"{module} does not load ({why}): {_LIBRARIES[module]}."
 
 
 def _line_of(text: str, place: int) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import BadInput
+from engine_build.bundle_folder import built_beside
 from engine_build.components import Network
 from engine_build.source import LINKS, PREPROCESSOR, WEIGHTS, Source, read_json
 
@@ -46,11 +47,20 @@ def write_source(source: Source, bundle: Path, networks: tuple[Network, ...]) ->
 def diffusers_folder(bundle: Path, out: Path) -> Path:
     """Write the diffusers folder of a bundle as the new folder `out`: its configs, and links to its weights and
     tokenizers; → `out`. Raises `BadInput`."""
+    if not (bundle / "source" / LINKS).is_file():
+        raise BadInput(f"{bundle} has no source/{LINKS}: name a bundle that `python -m engine_build export` wrote.")
     links = read_json(bundle / "source" / LINKS)
     if out.exists():
         raise BadInput(f"{out} exists: name a folder that does not.")
+    with built_beside(out) as folder:
+        shutil.copytree(bundle / "source", folder, ignore=shutil.ignore_patterns(LINKS), dirs_exist_ok=True)
+        _link(folder, bundle, links)
+    return out
+
+
+def _link(folder: Path, bundle: Path, links: dict[str, Any]) -> None:
+    """Put the bundle's weights and tokenizers where `links` says. Raises `BadInput`."""
     root = bundle.resolve()
-    shutil.copytree(bundle / "source", out, ignore=shutil.ignore_patterns(LINKS))
     for name, where in links.items():
         target = (root / str(where)).resolve()
         if Path(name).is_absolute() or ".." in Path(name).parts or not target.is_relative_to(root):
@@ -59,8 +69,8 @@ def diffusers_folder(bundle: Path, out: Path) -> Path:
             raise BadInput(
                 f"{bundle.name} has no {str(where)[:60]}, which source/{LINKS} names: copy the bundle again."
             )
-        (out / name).symlink_to(target)
-    return out
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(target)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from engine_build.source import Source, read_json
 
 ENCODERS = {"tokenizer": "text_encoder", "tokenizer_2": "text_encoder_2"}
 JSON = "tokenizer.json"
+SHORTEST = 3  # a beginning, a word, an end
 
 
 def tokenizer_of(encoder: str) -> str:
@@ -24,7 +25,11 @@ def sequence_length(source: Source, encoder: str) -> int:
     positions = source.configs[encoder].get("max_position_embeddings", 77)
     path = source.folder / tokenizer_of(encoder) / "tokenizer_config.json"
     limit = read_json(path).get("model_max_length") if path.is_file() else None
-    return int(positions if not isinstance(limit, int) else min(limit, positions))
+    length = int(positions if not isinstance(limit, int) else min(limit, positions))
+    if length < SHORTEST:
+        name = tokenizer_of(encoder)
+        raise BadInput(f"The {name} cuts prompts off after {length} tokens: save it with its own model_max_length.")
+    return length
 
 
 def write_tokenizers(source: Source, bundle: Path) -> dict[str, Tokenizer]:

@@ -19,6 +19,7 @@ from appliance import cli
 from appliance.errors import BadBundle
 from appliance.pipeline.manifest import MANIFEST, MANIFEST_HASH, Bundle, sha256
 from engine_build import __main__ as engine_build
+from tests.served import running
 from tests.tiny_bundles import make_tiny_bundle, write_manifest
 
 FLIPS = 1000
@@ -172,14 +173,19 @@ def test_an_operator_that_is_no_standard_is_told_with_its_remedy(
 def test_the_engine_that_runs_is_untouched(
     tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A good bundle is active; a bad one is refused, and the good one still draws."""
+    """A box serves with a good bundle; a bad one is refused beside it, and the same engine draws on."""
     data = ["--data-dir", str(tmp_path / "data")]
     assert cli.main(["model", "install", str(tiny_folder), *data]) == 0
     assert cli.main(["model", "activate", "tiny-0.0.1", *data]) == 0
-    pointer = (tmp_path / "data/models/slots.json").read_bytes()
     bad = make_tiny_bundle(tmp_path / "bad", name="bad")
     (bad / "onnx/unet.onnx").write_bytes(b"")
-    assert cli.main(["model", "install", str(bad), *data]) == 2
-    assert cli.main(["model", "activate", "bad-0.0.1", *data]) == 2
-    assert (tmp_path / "data/models/slots.json").read_bytes() == pointer
+    with running(None, tmp_path / "data") as box:
+        engine, pointer = box.engine(), (tmp_path / "data/models/slots.json").read_bytes()
+        assert cli.main(["model", "install", str(bad), *data]) == 2
+        assert cli.main(["model", "activate", "bad-0.0.1", *data]) == 2
+        assert (tmp_path / "data/models/slots.json").read_bytes() == pointer
+        status, job = box.call("/v1/jobs", {"prompt": "a red apple", "seed": 1})
+        assert status == 202
+        assert box.ended(job["id"])["state"] == "finished"
+        assert box.engine() == engine
     assert cli.main(["model", "verify", *data]) == 0

@@ -94,6 +94,8 @@ BAD = {
     "no server": ["generate", "a", "--server", ""],
     "no such port of a server": ["generate", "a", "--server", "http://localhost:99999"],
     "no end of waiting": ["generate", "a", "--mqtt", "mqtt://localhost:1", "--timeout", "nan"],
+    "waiting for a word": ["generate", "a", "--mqtt", "mqtt://localhost:1", "--timeout", "abc"],
+    "no threads": ["model", "activate", "bundled", "--threads", "0"],
     "a file as the data dir": ["status", "--data-dir", "/etc/hostname"],
     "a data dir that cannot be": ["model", "install", "x", "--data-dir", "/proc/none"],
     "no host": ["serve", "--host", ""],
@@ -113,6 +115,7 @@ def test_bad_input_is_one_sentence_and_exit_status_2(arguments: list[str], capsy
     assert main(arguments) == 2
     output = capsys.readouterr()
     assert output.out == ""
+    assert "invalid _" not in output.err
     assert len(output.err.splitlines()) == 1
     assert "Traceback" not in output.err
 

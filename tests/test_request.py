@@ -281,6 +281,22 @@ def test_the_strength_suits_what_was_sent() -> None:
     assert begin(image=sent(), mask=sent(), strength=0.3).strength == 0.3
 
 
+@pytest.mark.parametrize(("steps", "strength", "taken"), [(20, 1.0, 20), (20, 0.6, 12), (50, 0.58, 28), (8, 0.125, 1)])
+def test_the_strength_is_the_share_of_steps_that_are_taken(steps: int, strength: float, taken: int) -> None:
+    assert begin(image=sent(), steps=steps, strength=strength).steps_taken == taken
+
+
+@pytest.mark.parametrize(
+    ("usual", "strength", "steps"), [(1, 0.6, 2), (1, 1.0, 1), (1, 0.3, 4), (8, 0.6, 8), (8, 0.1, 10)]
+)
+def test_a_model_of_few_steps_takes_enough_of_them_for_a_picture_to_count(
+    usual: int, strength: float, steps: int
+) -> None:
+    turbo = replace(STARTING, default_steps=usual)
+    request = GenerationRequest.of({"prompt": "x", "image": sent(), "strength": strength}, turbo)
+    assert (request.steps, request.steps_taken < request.steps) == (steps, strength < 1)
+
+
 def test_without_a_size_the_shape_of_the_picture_chooses_it() -> None:
     assert (begin(image=sent((300, 200))).width, begin(image=sent((200, 200))).width) == (96, 64)
     assert begin(image=sent((300, 200)), size="512x512").width == 512
@@ -295,6 +311,8 @@ def test_without_a_size_the_shape_of_the_picture_chooses_it() -> None:
         ({"image": sent(), "strength": 1.01}, "strength"),
         ({"image": sent(), "strength": float("nan")}, "strength"),
         ({"image": sent(), "strength": "much"}, "strength"),
+        ({"image": sent(), "strength": 0.6, "steps": 1}, "takes none of 1 steps: give more steps or more strength"),
+        ({"image": sent(), "strength": 1e-320}, "takes none of 50 steps"),
         ({"image": sent(), "mask": sent((64, 65))}, "as large as"),
         ({"image": sent(), "mask": b"x"}, "mask cannot be read"),
         ({"image": "a" * 64}, "image cannot be read"),

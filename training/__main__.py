@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance.command import Parser, above_zero, at_least_one, installed_by, obey
 from training import run as runs
-from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from training.diffusion import Load
 
+_INSTALL = ".venv/bin/pip install -r requirements/torch.txt -e '.[train]'"
 STAGES = ("autoencoder", "diffusion", "decoder")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m training", description="Train a small latent diffusion model.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = Parser(prog="python -m training", description="Train a small latent diffusion model.")
+    parser.set_defaults(run=_of_a_run)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     data = commands.add_parser("data", help="fetch the packages and pack pictures and words")
     train = commands.add_parser("train", help="train every stage that is not finished, from its checkpoint")
     distill = commands.add_parser("distill", help="train the few-step variant from the finished model")
@@ -28,34 +32,36 @@ def build_parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write the diffusers folder")
     evaluate = commands.add_parser("evaluate", help="judge a bundle and write the report")
     for command in (data, train, distill, sample, export, evaluate):
-        command.add_argument("run", help="a name in training/runs, or a TOML file")
+        command.add_argument("name", metavar="RUN", help="a name in training/runs, or a TOML file")
         command.add_argument("--folder", type=Path, help="where the run is kept (default build/training/RUN)")
     for command in (train, distill, sample):
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     train.add_argument("--stage", choices=(*STAGES, "judge"), help="only this stage")
     for command in (train, distill):
-        command.add_argument("--minutes", type=float, help="spend at most so long on each stage")
+        command.add_argument("--minutes", type=above_zero, help="spend at most so long on each stage")
         command.add_argument("--restart", action="store_true", help="forget the stage's checkpoint")
-    distill.set_defaults(stage="distill")
+    distill.set_defaults(carry_out=teach, stage="distill")
     for command in (sample, export):
         command.add_argument("--few", action="store_true", help="the few-step variant")
     sample.add_argument("--prompt", action="append", help="instead of the run's prompts; may be repeated")
-    sample.add_argument("--steps", type=int)
+    sample.add_argument("--steps", type=at_least_one)
     sample.add_argument("--guidance", type=float)
     sample.add_argument("--out", type=Path, help="the PNG (default samples.png in the run's folder)")
     export.add_argument("--out", type=Path, required=True, help="a folder that does not exist yet")
     evaluate.add_argument("--bundle", type=Path, required=True, help="the exported bundle that users get")
     evaluate.add_argument("--few", type=Path, help="a bundle distilled to four steps, to stand beside it")
     evaluate.add_argument("--out", type=Path, default=Path("docs/model"), help="a folder (default docs/model)")
-    evaluate.add_argument("--count", type=int, default=100, help="how many questions of each kind (default 100)")
+    evaluate.add_argument("--count", type=at_least_one, default=100, help="questions of each kind (default 100)")
     evaluate.add_argument("--quick", action="store_true", help="few of everything, to see that it works")
     evaluate.add_argument(
         "--by-eye", metavar="N/64", help="only note in the report how many captions were named unread"
     )
+    for command, carry_out in ((data, fetch), (train, teach), (sample, draw), (export, write), (evaluate, judge)):
+        command.set_defaults(carry_out=carry_out)
     return parser
 
 
-def data(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
+def fetch(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
     """Fetch and pack."""
     from training.corpus import data as datasets
 
@@ -64,7 +70,7 @@ def data(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
     print(f"{len(dataset.scenes)} pictures of {things} things, {run.data.size} pixels a side, in {folder / 'data'}")
 
 
-def train(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
+def teach(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
     """Train the stages in order; a stop leaves a checkpoint and ends with status 1."""
     from training import stages
 
@@ -81,7 +87,7 @@ def variant(arguments: argparse.Namespace, run: runs.Run) -> tuple[runs.Run, Loa
     return (distill.variant(run), distill.trained) if arguments.few else (run, diffusion.trained)
 
 
-def sample(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
+def draw(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
     """Draw a contact sheet."""
     from training import stages
 
@@ -91,7 +97,7 @@ def sample(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
     print(out)
 
 
-def export(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
+def write(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
     """Write the diffusers folder."""
     from training import export as exporter
 
@@ -100,7 +106,7 @@ def export(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
     print(arguments.out)
 
 
-def evaluate(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
+def judge(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None:
     """Judge a bundle."""
     from training.evaluation import evaluate as evaluator
 
@@ -112,25 +118,19 @@ def evaluate(arguments: argparse.Namespace, run: runs.Run, folder: Path) -> None
     print(arguments.out / "report.md")
 
 
-def main(argv: list[str] | None = None) -> int:
+def _of_a_run(arguments: argparse.Namespace) -> None:
+    with installed_by(_INSTALL):
+        run = runs.load_run(arguments.name)
+        arguments.carry_out(arguments, run, arguments.folder or runs.run_folder(run))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 only on success, 2 for bad input with one sentence on standard error."""
-    arguments = build_parser().parse_args(argv)
-    arguments.line = shlex.join(["python", "-m", "training", *(sys.argv[1:] if argv is None else argv)])
-    commands = {
-        "data": data,
-        "train": train,
-        "distill": train,
-        "sample": sample,
-        "export": export,
-        "evaluate": evaluate,
-    }
-    try:
-        run = runs.load_run(arguments.run)
-        commands[arguments.command](arguments, run, arguments.folder or runs.run_folder(run))
-    except TrainingError as error:
-        print(f"training: {error}", file=sys.stderr)
-        return 2
-    return 0
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # read when they are imported; their advice is for others
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    parser = build_parser()
+    parser.set_defaults(line=shlex.join(["python", "-m", "training", *(sys.argv[1:] if argv is None else argv)]))
+    return obey(parser, argv)
 
 
 if __name__ == "__main__":

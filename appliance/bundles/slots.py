@@ -73,7 +73,10 @@ class Slots:
         return self.folder / name
 
     def activate(self, name: str) -> None:
-        """Put a slot on trial; the one that is active now is the way back. Raises `BadInput`, `BadBundle`, `NoRoom`."""
+        """Put a slot on trial; the one proven last is the way back, and needs no trial itself.
+
+        Raises `BadInput`, `BadBundle`, `NoRoom`.
+        """
         wanted = None if name == BUNDLED else name
         if wanted is not None and wanted not in self.names():
             there = ", ".join([BUNDLED, *self.names()])
@@ -82,15 +85,21 @@ class Slots:
         if wanted == now.active:
             return
         proven = now.previous if now.trial else now.active
-        self._point(Pointer(active=wanted, previous=proven, trial=wanted is not None))
+        self._point(Pointer(active=wanted, previous=proven, trial=wanted not in (None, proven)))
 
     def rollback(self) -> str:
-        """Back to the bundle before, which is on no trial; → its name. Raises `BadInput` when there is none."""
+        """Back to the bundle before, which is on no trial; → its name. Raises `BadInput` when there is none.
+
+        A trial always has a way back: the bundle that comes with Ensueño, where the one before is gone.
+        """
         now = self.pointer()
-        if now.active == now.previous:
-            raise BadInput("There is no bundle to go back to: see `ensueno model list`.")
-        self._point(Pointer(active=now.previous, previous=now.active if not now.trial else now.previous))
-        return now.previous or BUNDLED
+        before = now.previous if now.previous in self.names() else None
+        if now.active == before:
+            if not now.trial:
+                raise BadInput("There is no bundle to go back to: see `ensueno model list`.")
+            before = None
+        self._point(Pointer(active=before, previous=before if now.trial else now.active))
+        return before or BUNDLED
 
     def try_once(self, boot: str) -> bool:
         """An engine begins with the bundle on trial. False when one began in this boot and never ended well."""

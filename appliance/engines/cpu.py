@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from appliance.device import sensors
+
 _SMT = Path("/sys/devices/system/cpu/smt/active")
-_MEMINFO = Path("/proc/meminfo")
 
 
 def cores() -> int:
@@ -21,5 +22,4 @@ def cores() -> int:
 
 def available_memory() -> int:
     """Bytes that a process can still have without others being swapped out; on a Jetson the GPU's too."""
-    lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) << 10
+    return sensors.memory().available

@@ -107,6 +107,8 @@ class _Network:
         met: Shapes | None = tuple(feeds[name].shape for name in self._inputs)
         if met not in self._compiled and len(self._compiled) >= self._room:
             met = None
+            if met not in self._compiled and self._compiled:
+                self._compiled.popitem()  # the last comer gives its place to the one that serves all others
         if met not in self._compiled:
             self._compiled[met] = self._compile(met)
         return self._compiled[met]

@@ -27,7 +27,7 @@ from appliance.engines.device import Buffer, Capture, Device, Graph
 from appliance.errors import BadPassport, EngineFault, NoEngine, NoPlans, NoRoom
 from appliance.pipeline.manifest import Bundle, Component, Tensor
 from appliance.plans import blueprint, gpu, passport
-from appliance.plans.passport import GoldenResult, Inputs, Passport, Target
+from appliance.plans.passport import GoldenResult, Passport, Target
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -133,15 +133,8 @@ class TensorRt:
             passport.write_passport(folder, sealed, passport.read_key(self._data_dir))
 
     def _passport(self, bundle: Bundle) -> tuple[Path, Passport]:
-        inputs = Inputs(
-            bundle=bundle.manifest.title,
-            target=self._target,
-            version=str(self._library.__version__),
-            sm=self._here.sm,
-            gpu=self._here.name if self._target == "tensorrt" else None,
-            l4t=gpu.l4t(),
-            components=blueprint.sources(bundle),
-        )
+        version, here = str(self._library.__version__), self._here
+        inputs = blueprint.inputs_for(bundle, self._target, version, here.sm, here.name)
         folder = passport.engines_folder(self._data_dir) / inputs.id
         if not (folder / passport.PASSPORT).is_file():
             raise NoPlans(

@@ -22,7 +22,7 @@ from appliance.errors import BadPassport, EngineFault, EnsuenoError, NoEngine, N
 from appliance.ladder import attempts, golden
 from appliance.pipeline.manifest import Bundle
 from appliance.pipeline.text_to_image import TextToImage
-from appliance.plans import blueprint
+from appliance.plans import blueprint, libraries
 from appliance.plans.passport import PassportState, Target
 from appliance.plans.wanted import Wanted
 
@@ -167,7 +167,7 @@ def _library(name: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (ImportError, OSError) as error:
-        raise NoEngine(f"{name} cannot be loaded here ({_first_line(error)}): {remedy}.") from None
+        raise NoEngine(libraries.of_import(name, error, remedy)) from None
 
 
 def _openvino(settings: Settings) -> Engine:

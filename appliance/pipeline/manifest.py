@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import (
     BaseModel,
@@ -89,7 +89,7 @@ class SchedulerSettings(_Part):
     """The noise schedule the network was trained with (names as in a diffusers scheduler_config.json)."""
 
     prediction_type: Literal["epsilon", "v_prediction", "sample", "flow"]
-    num_train_timesteps: int = 1000
+    num_train_timesteps: int = Field(default=1000, ge=1)
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
     beta_start: float = 0.00085
     beta_end: float = 0.012
@@ -361,9 +361,14 @@ def _check_manifest_hash(folder: Path, data: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
-    digest = hashlib.sha256()
+    """Hex sha256 of a file."""
     with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
+        return digest(file)
+
+
+def digest(file: BinaryIO) -> str:
+    """Hex sha256 of an open file's rest, read in pieces."""
+    found = hashlib.sha256()
+    for piece in iter(lambda: file.read(1 << 20), b""):
+        found.update(piece)
+    return found.hexdigest()

@@ -111,11 +111,6 @@ def step(
     return advanced, denoised
 
 
-def steps_skipped(num_inference_steps: int, strength: float) -> int:
-    """How many of the first steps a picture to start from leaves out; at least one step is taken."""
-    return num_inference_steps - max(1, int(num_inference_steps * strength))
-
-
 def make_schedule(name: str, settings: SchedulerSettings, num_inference_steps: int, skip: int = 0) -> Schedule:
     """The table of scheduler `name` for `num_inference_steps` steps of a network trained with `settings`.
 

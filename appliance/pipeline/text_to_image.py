@@ -30,7 +30,7 @@ from appliance.pipeline.families import (
 )
 from appliance.pipeline.inpaint import latent_mask
 from appliance.pipeline.manifest import Bundle
-from appliance.pipeline.schedulers import make_schedule, steps_skipped
+from appliance.pipeline.schedulers import make_schedule
 from appliance.pipeline.text_encoder import Encoded, TextEncoder, TextNetwork
 from appliance.pipeline.tiles import side_within
 from appliance.pipeline.tokenizer import Tokenizer
@@ -86,7 +86,7 @@ class TextToImage:
             raise ValueError("the request's seed must be fixed before it is drawn")
         manifest = self.bundle.manifest
         scale = manifest.latents.scale
-        skip = 0 if request.strength is None else steps_skipped(request.steps, request.strength)
+        skip = request.steps - request.steps_taken
         conditioning = self._conditioning(request)
         state = begin(
             schedule=make_schedule(request.scheduler, manifest.scheduler, request.steps, skip),

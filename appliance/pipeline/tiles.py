@@ -2,7 +2,7 @@
 
 Neighbouring tiles overlap and are blended by weights that sum to one, so that no seam is seen. A decoder that looks at
 the whole picture (group normalisation, attention) gives each tile slightly other colours; the blend spreads the
-difference over the overlap.
+difference over the overlap. So a tiled picture depends on the tile's side, and that on the memory for decoding.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from appliance.errors import BadBundle
 from appliance.pipeline.manifest import SMALLEST_TILE, Bundle, Component, Manifest, Tensor
-from appliance.plans.passport import Precision, Profile, Range, Source
+from appliance.plans import gpu
+from appliance.plans.passport import Inputs, Precision, Profile, Range, Source, Target
 
 _FINEST_FIRST: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8", "fp8")
 _UNET = "unet"
@@ -26,6 +27,19 @@ def sources(bundle: Bundle) -> dict[str, Source]:
     """
     manifest = bundle.of_float16().manifest
     return {name: _source(name, component, manifest) for name, component in manifest.components.items()}
+
+
+def inputs_for(bundle: Bundle, target: Target, version: str, sm: str, gpu_name: str | None) -> Inputs:
+    """All that the bundle's plans depend on: what the builder writes down and the engine looks for."""
+    return Inputs(
+        bundle=bundle.manifest.title,
+        target=target,
+        version=version,
+        sm=sm,
+        gpu=gpu_name if target == "tensorrt" else None,
+        l4t=gpu.l4t(),
+        components=sources(bundle),
+    )
 
 
 def precision(component: Component) -> Precision:

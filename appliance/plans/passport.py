@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance import durable
 from appliance.errors import BadPassport
+from appliance.pipeline.manifest import digest
 
 PASSPORT = "passport.json"
 KEY = "passport.key"
@@ -160,7 +161,7 @@ def opened_plan(folder: Path, component: str, passport: Passport) -> Iterator[Bi
         raise BadPassport(f"{path} cannot be read ({error.strerror}): build the plans again.") from None
     with file:
         known = passport.plans.get(component)
-        if known is None or os.fstat(file.fileno()).st_size != known.bytes or _digest(file) != known.sha256:
+        if known is None or os.fstat(file.fileno()).st_size != known.bytes or digest(file) != known.sha256:
             raise BadPassport(f"{path} is not the plan that was built (sha256 differs): build the plans again.")
         file.seek(0)
         yield file
@@ -214,13 +215,6 @@ def _seal(inner: Any, key: bytes) -> str:
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    for piece in iter(lambda: file.read(1 << 20), b""):
-        digest.update(piece)
-    return digest.hexdigest()
 
 
 def _differences(where: str, built: Any, here: Any) -> Iterator[str]:

@@ -72,9 +72,18 @@ def take(data_dir: Path, boot: Callable[[], str] = boot_id) -> None:
 
 
 @contextmanager
-def taken(data_dir: Path) -> Iterator[None]:
-    """Around a build. One that is asked to stop (`KeyboardInterrupt`) is no try. Raises `NoRoom`."""
-    take(data_dir)
+def taken(data_dir: Path, target: Target, bundle: Path | None) -> Iterator[None]:
+    """Around a build of these plans, `bundle` None for the box's own: takes what was asked for, if these were.
+
+    One that is asked to stop (`KeyboardInterrupt`) is no try. Raises `NoRoom`.
+    """
+    asked = wanted(data_dir)
+    if asked is None or _are(asked, target, bundle):  # a damaged wish goes with any build, or it would be for ever
+        take(data_dir)
+    tried = _read(engines_folder(data_dir) / TRIED)
+    if tried is None or not _are(tried, target, bundle):
+        yield
+        return
     counts = 1
     try:
         yield
@@ -83,6 +92,11 @@ def taken(data_dir: Path) -> Iterator[None]:
         raise
     finally:
         _ended(data_dir, counts)
+
+
+def _are(plans: Wanted, target: Target, bundle: Path | None) -> bool:
+    """The box's own build is of the bundle that is active by now: nothing older is waited for."""
+    return plans.target == target and (bundle is None or bundle.resolve() == plans.bundle.resolve())
 
 
 def _ended(data_dir: Path, counts: int) -> None:

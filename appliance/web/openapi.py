@@ -196,7 +196,8 @@ _START: dict[str, Schema] = {
     },
     "strength": {
         "type": "number", "exclusiveMinimum": 0, "maximum": 1,
-        "description": f"How much is drawn anew: that share of the steps is taken. {STRENGTH} without a mask, 1 with.",
+        "description": f"How much is drawn anew: that share of the steps is taken. {STRENGTH} without a mask, 1 with. "
+        "When no steps are given, there are at least as many as it takes for one to be taken.",
     },
 }  # fmt: skip
 

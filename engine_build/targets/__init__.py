@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.errors import Unavailable
-from appliance.plans import passport
-from engine_build import remedies
+from appliance.plans import libraries, passport
+
+_REMEDIES = {
+    "tensorrt": "install JetPack's python3-libnvinfer and make the environment with --system-site-packages",
+    "tensorrt_rtx": "install it with `.venv/bin/pip install -e '.[tensorrt-rtx]'` in Ensueño's folder",
+}
 
 
 @dataclass(frozen=True)
@@ -43,5 +47,5 @@ def library(module: str) -> Any:
         if not hasattr(found, "Builder"):
             raise ImportError("it is not installed")
     except (ImportError, OSError) as error:
-        raise Unavailable(remedies.of_import(module, error)) from None
+        raise Unavailable(libraries.of_import(module, error, _REMEDIES[module])) from None
     return found

@@ -12,21 +12,21 @@ from benchmarks import full_size
 from benchmarks.full_size import GIB, MODELS, check_machine, main
 
 
-def meminfo(path: Path, kib: int) -> Path:
-    path.write_text(f"MemTotal:       99999999 kB\nMemAvailable:   {kib} kB\n")
-    return path
+def machine(root: Path, meminfo: str) -> Path:
+    (root / "proc").mkdir(exist_ok=True)
+    (root / "proc/meminfo").write_text(meminfo)
+    return root
 
 
 def test_a_small_machine_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"sdxl needs about \d+ GiB of memory and 8\.0 GiB are available"):
-        check_machine("sdxl", MODELS["sdxl"], tmp_path, meminfo(tmp_path / "meminfo", 8 << 20))
+        check_machine("sdxl", MODELS["sdxl"], tmp_path, machine(tmp_path, f"MemAvailable:   {8 << 20} kB\n"))
 
 
 def test_a_machine_that_does_not_say_is_refused(tmp_path: Path) -> None:
     for text in ("", "MemAvailable:", "MemAvailable: much"):
-        (tmp_path / "meminfo").write_text(text)
         with pytest.raises(BadInput, match="does not say"):
-            full_size.available(tmp_path / "meminfo")
+            full_size.available(machine(tmp_path, text))
 
 
 def test_sdxl_needs_more_than_sd() -> None:

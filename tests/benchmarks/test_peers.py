@@ -61,7 +61,10 @@ def test_everyone_has_a_turn_and_who_cannot_play_says_why(tiny_folder: Path) -> 
     assert told["picture"]["against_fastest"]["peer"] == "onnxruntime"
     assert told["picture"]["against_diffusers"] is None
     assert list(told["refused"]) == ["diffusers"]  # the tiny bundle has no source/ folder
+    assert all(peak > 20 << 20 for peak in told["peaks"].values())
+    assert list(told["peaks"]) == [OURS, "onnxruntime"]
     text = peers.as_text(told)
+    assert "MiB" in text
     assert "every core was kept busy" in text
     assert "diffusers (torch eager) did not play" in text
     assert "plain ONNX Runtime" in text

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -73,6 +77,55 @@ def test_a_bundle_that_never_passed_is_no_way_back(slots: Slots) -> None:
     slots.activate(SECOND)
     slots.activate(BUNDLED)
     assert slots.pointer() == Pointer(active=None, previous=FIRST)
+
+
+def test_the_bundle_that_was_proven_is_on_no_second_trial(slots: Slots) -> None:
+    slots.activate(FIRST)
+    slots.accept()
+    slots.activate(SECOND)
+    slots.activate(FIRST)
+    assert slots.pointer() == Pointer(active=FIRST, previous=FIRST)
+
+
+def test_a_trial_whose_way_back_is_gone_ends_with_the_bundle_that_comes_along(slots: Slots) -> None:
+    slots.activate(FIRST)
+    slots.accept()
+    slots.activate(SECOND)
+    shutil.rmtree(slots.folder / FIRST)
+    assert slots.rollback() == BUNDLED
+    assert slots.pointer() == Pointer()
+
+
+def reachable(slots: Slots) -> set[Pointer]:
+    """Every state that activating, accepting, trying and rolling back lead to, in whatever order."""
+    moves: list[Callable[[], object]] = [
+        *(partial(slots.activate, name) for name in (FIRST, SECOND, BUNDLED)),
+        *(slots.accept, slots.rollback, partial(slots.try_once, "monday"), slots.untry),
+    ]
+    found, new = {Pointer()}, [Pointer()]
+    while new:
+        state = new.pop()
+        for move in moves:
+            stand(slots, state)
+            with contextlib.suppress(BadInput):
+                move()
+            if slots.pointer() not in found:
+                found.add(slots.pointer())
+                new.append(slots.pointer())
+    return found
+
+
+def stand(slots: Slots, pointer: Pointer) -> None:
+    slots.pointer_path.write_text(pointer.model_dump_json())
+
+
+def test_whatever_was_done_a_trial_has_another_bundle_to_go_back_to(slots: Slots) -> None:
+    for state in reachable(slots):
+        if state.trial:
+            stand(slots, state)
+            slots.rollback()
+            assert slots.pointer().active != state.active, state
+            assert not slots.pointer().trial, state
 
 
 def test_what_is_not_there_is_told(slots: Slots) -> None:
@@ -203,6 +256,15 @@ def test_a_bundle_whose_pictures_are_flat_is_not_activated(
     assert main(["model", "activate", name, "--data-dir", str(slots.data_dir), "--threads", "1"]) == 1
     assert "flat-0.0.1 is not activated: The golden pictures come out as one flat colour." in capsys.readouterr().err
     assert slots.pointer() == Pointer()
+
+
+def test_every_name_that_is_listed_can_be_activated(slots: Slots, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data-dir", str(slots.data_dir)]
+    assert main(["model", "list", *data]) == 0
+    names = [line.lstrip("▶ ").split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [BUNDLED, SECOND, FIRST]
+    for name in names:
+        slots.activate(name)
 
 
 def test_install_activate_list_and_rollback_by_hand(

@@ -303,8 +303,10 @@ def test_a_source_that_leads_elsewhere_is_refused(
     copy: Path, tmp_path: Path, links: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (copy / "source" / "links.json").write_text(json.dumps(links))
+    before = sorted(tmp_path.iterdir())
     assert main(["source", str(copy), "--out", str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_source_folder_is_new(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

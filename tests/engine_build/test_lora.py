@@ -200,6 +200,12 @@ def test_a_file_that_fits_nowhere_is_refused(unet: Any, tmp_path: Path) -> None:
         lora.check_fit(file, list(lora.merge(file, unet, "unet")), print)
 
 
+def test_a_file_of_rank_0_fits_nowhere(unet: Any, tmp_path: Path) -> None:
+    down, up = factors(weights(unet)[f"{TO_Q}.weight"].shape, rank=0)
+    path = write(tmp_path / "a.safetensors", {f"unet.{TO_Q}.lora_A.weight": down, f"unet.{TO_Q}.lora_B.weight": up})
+    assert not lora.merge(lora.read_lora(path), unet, "unet")
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [

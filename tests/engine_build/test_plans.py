@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from appliance.config import BUNDLED
 from appliance.pipeline.manifest import Bundle
 from appliance.plans.building import building
 from appliance.plans.passport import PASSPORT, Range, check_inputs, opened_plan, read_key, read_passport
+from appliance.plans.wanted import Wanted, ask, wanted
 from engine_build import __main__ as command
-from engine_build.plans import inputs_for
+from engine_build.plans import LARGE, inputs_for
 from engine_build.targets import tensorrt_rtx
 from tests.engine_build.exported import needs_rtx, taken_by_rtx
 from tests.halves import make_half_bundle
+from tests.tiny_bundles import make_tiny_bundle, write_manifest
 
 pytestmark = needs_rtx
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +193,31 @@ def test_a_disk_that_fills_leaves_no_half_plan_and_says_what_to_do(tiny_folder: 
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".plan", ".partial")]
 
 
+@pytest.mark.parametrize(
+    ("kind", "parameters", "advised"),
+    [(make_tiny_bundle, LARGE, True), (make_tiny_bundle, LARGE - 1, False), (make_half_bundle, LARGE, False)],
+    ids=["float32", "small", "float16"],
+)
+def test_a_large_network_without_a_float16_graph_is_told(
+    kind: Callable[[Path], Path], parameters: int, advised: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = kind(tmp_path / "bundle")
+    fields = json.loads((folder / "manifest.json").read_text())
+    fields["components"]["unet"]["parameters"] = parameters
+    write_manifest(folder, fields)
+    build(folder, tmp_path / "data")
+    assert ("export the bundle again with --precision f16." in capsys.readouterr().err) == advised
+
+
+def test_plans_for_elsewhere_leave_what_the_box_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
+    asked = Wanted(target="tensorrt-rtx", bundle=tiny_folder, made_of={})
+    assert ask(tmp_path, asked)
+    assert build(tiny_folder, tmp_path, "--out", str(tmp_path / "elsewhere")) == 0
+    assert wanted(tmp_path) == asked
+    assert build(tiny_folder, tmp_path) == 0
+    assert wanted(tmp_path) is None
+
+
 def test_building_loads_neither_torch_nor_onnx(tiny_folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from engine_build.__main__ import main; assert main() == 0;"
@@ -211,6 +239,14 @@ def test_the_bundle_is_never_written_into(copy: Path, tmp_path: Path, capsys: py
     assert build(copy, tmp_path, "--out", str(copy / "engines")) == 2
     assert "lies in the bundle" in capsys.readouterr().err
     assert not (copy / "engines").exists()
+
+
+@pytest.mark.parametrize(("options", "named"), [([], "--data-dir"), (["--out", "/proc/none/out"], "--out")])
+def test_a_place_that_cannot_be_is_told_by_its_option(
+    options: list[str], named: str, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(tiny_folder, Path("/proc/none"), *options) == 2
+    assert capsys.readouterr().err.endswith(f"cannot be made (No such file or directory): name another {named}.\n")
 
 
 def test_a_plan_needs_no_time_to_be_found_again(built: Path) -> None:

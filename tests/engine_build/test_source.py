@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from appliance.config import BUNDLED
 from appliance.errors import BadInput
 from engine_build.__main__ import main
 from engine_build.source import Source
@@ -69,6 +71,16 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "other widths": (lambda folder: edit(folder / "unet/config.json", cross_attention_dim=99), "trained together"),
     "nonsense": (lambda folder: edit(folder / "vae/config.json", num_decoder_blocks=3), "wrong kind"),
+    "an UNet of less than nothing": (lambda folder: edit(folder / "unet/config.json", sample_size=-4), "wrong kind"),
+    "no prompt at all": (
+        lambda folder: edit(folder / "tokenizer/tokenizer_config.json", model_max_length=-5),
+        "cuts prompts off after -5 tokens",
+    ),
+    "never trained": (
+        lambda folder: edit(folder / "scheduler/scheduler_config.json", num_train_timesteps=0),
+        "num_train_timesteps",
+    ),
+    "no locale": (lambda folder: edit(folder / "ensueno.json", default_locale="Spanish!"), "must look like en"),
     "no config": (lambda folder: (folder / "vae/config.json").unlink(), "vae/config.json is missing"),
     "unknown scheduler": (
         lambda folder: edit(folder / "scheduler/scheduler_config.json", _class_name="HeunScheduler"),
@@ -103,6 +115,43 @@ def test_a_wrong_folder_is_refused_with_one_sentence(
     assert answer.err.count("\n") == 1
     assert answer.out == ""
     assert not list(tmp_path.glob("*out*"))
+
+
+OPTIONS = {
+    "a locale": (["--locale", "Spanish!"], "default_locale: 'Spanish!' must look like en, es or en-GB."),
+    "a scale": (["--lora", "my.safetensors:nan"], "scale must be a finite number"),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_a_wrong_option_is_refused_before_anything_is_exported(
+    case: str, flow_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, expected = OPTIONS[case]
+    assert main(["export", str(flow_folder), "--out", str(tmp_path / "out"), *options]) == 2
+    answer = capsys.readouterr().err
+    assert expected in answer
+    assert answer.count("\n") == 1
+
+
+def test_another_vae_whose_config_makes_no_sense_is_refused(
+    copy_of_flow: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vae = tmp_path / "other"
+    shutil.copytree(copy_of_flow / "vae", vae)
+    edit(vae / "config.json", scaling_factor="much")
+    assert main(["export", str(copy_of_flow), "--out", str(tmp_path / "out"), "--vae", str(vae)]) == 2
+    assert "A config.json in other holds values of a wrong kind" in capsys.readouterr().err
+
+
+def test_the_folder_of_what_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["source", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.endswith("name a bundle that `python -m engine_build export` wrote.\n")
+
+
+def test_a_place_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["source", str(BUNDLED), "--out", "/proc/1/zz"]) == 2
+    assert capsys.readouterr().err.endswith("name another --out.\n")
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

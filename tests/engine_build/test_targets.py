@@ -121,9 +121,7 @@ def test_tensorrt_for_rtx_knows_no_jetson(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("sm", ["x", "8", "8600", "-86"])
 def test_an_sm_must_look_like_one(sm: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["build", "somewhere", "--target", "tensorrt-rtx", f"--sm={sm}"])
-    assert ended.value.code == 2
+    assert main(["build", "somewhere", "--target", "tensorrt-rtx", f"--sm={sm}"]) == 2
     assert "must look like 86" in capsys.readouterr().err
 
 
@@ -187,19 +185,20 @@ def test_an_int64_input_is_refused_before_tensorrt_is_asked(tmp_path: Path) -> N
 # --- memory ------------------------------------------------------------------------------------------------------
 
 
-def meminfo(folder: Path, available: int, swap: int) -> Path:
-    path = folder / "meminfo"
-    path.write_text(f"MemTotal:  8000000 kB\nMemAvailable:  {available} kB\nSwapFree:  {swap} kB\n")
-    return path
+def machine(root: Path, available: int, swap: int) -> Path:
+    (root / "proc").mkdir(exist_ok=True)
+    text = f"MemTotal:  8000000 kB\nMemAvailable:  {available} kB\nSwapFree:  {swap} kB\n"
+    (root / "proc/meminfo").write_text(text)
+    return root
 
 
 def test_too_little_memory_is_told_before_the_build_begins(tiny: Bundle, tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
-        memory.check(tiny, "unet", meminfo(tmp_path, 100_000, 0))
+        memory.check(tiny, "unet", machine(tmp_path, 100_000, 0))
     assert "takes about 0.5 GiB of memory and 0.1 GiB are free" in str(caught.value)
     assert "swap" in str(caught.value)
-    memory.check(tiny, "unet", meminfo(tmp_path, 100_000, 1_000_000))
-    memory.check(tiny, "unet", tmp_path / "no such file")
+    memory.check(tiny, "unet", machine(tmp_path, 100_000, 1_000_000))
+    memory.check(tiny, "unet", tmp_path / "no such machine")
 
 
 def test_the_estimate_is_near_what_was_measured(tiny: Bundle) -> None:

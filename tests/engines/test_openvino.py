@@ -60,17 +60,18 @@ def test_every_shape_is_compiled_once_and_none_changes_the_numbers(tiny: Bundle)
     assert len(network._compiled) == len(set(shapes))  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("room", [0, 1, 2])
 def test_with_little_memory_one_network_of_free_shapes_serves_the_rest(
-    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+    room: int, tiny: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = tiny.manifest.files["onnx/unet.onnx.data"].bytes
-    monkeypatch.setattr(openvino, "available_memory", lambda: 8 * stored)  # room for one
+    monkeypatch.setattr(openvino, "available_memory", lambda: room * 8 * stored)
     network = OpenVino(threads=1).load(tiny, "unet")
     reference = OnnxRuntime(threads=1).load(tiny, "unet")
     for rows in (1, 2, 3, 2):
         fed = unet_feeds(rows)
         assert relative(network.run(fed)["noise_pred"], reference.run(fed)["noise_pred"]) < GATE
-    assert len(network._compiled) == 2  # type: ignore[attr-defined]
+        assert len(network._compiled) <= max(1, room)  # type: ignore[attr-defined]
     assert None in network._compiled  # type: ignore[attr-defined]
 
 

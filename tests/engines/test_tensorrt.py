@@ -20,8 +20,10 @@ from appliance.pipeline.manifest import Bundle, sha256
 from appliance.pipeline.text_to_image import TextToImage
 from appliance.pipeline.tiles import SMALLEST
 from appliance.plans import blueprint, gpu, passport
-from appliance.plans.passport import GoldenResult, Inputs, Passport, Plan
+from appliance.plans.passport import GoldenResult, Passport, Plan
 from appliance.request import GenerationRequest
+from engine_build.plans import inputs_for
+from engine_build.targets import Target
 from tests.engines.nvidia import FakeDevice, FakeTensorRt
 from tests.engines.test_openvino import FEEDS, unet_feeds
 from tests.tiny_bundles import make_tiny_bundle
@@ -38,15 +40,8 @@ class Jetson:
         self.device = FakeDevice()
         self.library = FakeTensorRt(bundle, self.device, ARENAS)
         self.said: list[str] = []
-        self.inputs = Inputs(
-            bundle=bundle.manifest.title,
-            target="tensorrt",
-            version="10.3.0",
-            sm=ORIN.sm,
-            gpu=ORIN.name,
-            l4t=None,
-            components=blueprint.sources(bundle),
-        )
+        built_for = Target("tensorrt", self.library, ORIN.sm, ORIN.name, lambda config: None, keeps_timings=True)
+        self.inputs = inputs_for(bundle, built_for)
         self.folder = passport.engines_folder(data_dir) / self.inputs.id
         self._build(data_dir, altered)
         self.engine = TensorRt(
@@ -304,10 +299,14 @@ def test_without_a_gpu_the_rung_costs_one_sentence(name: str, tiny_folder: Path,
 
 
 @pytest.mark.parametrize(
-    "error", [ImportError("No module named 'tensorrt'"), OSError("libnvdla_compiler.so: cannot open")]
+    ("error", "remedy"),
+    [
+        (ImportError("No module named 'tensorrt'"), "install JetPack's python3-libnvinfer"),
+        (OSError("libnvdla_compiler.so: cannot open"), "this system has no DLA library; on the device install"),
+    ],
 )
 def test_a_library_that_does_not_load_costs_one_sentence(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(name: str) -> Any:
         raise error
@@ -315,5 +314,5 @@ def test_a_library_that_does_not_load_costs_one_sentence(
     monkeypatch.setattr(gpu, "gpu", lambda: ORIN)
     monkeypatch.setattr(importlib, "import_module", broken)
     rung = next(rung for rung in ladder.RUNGS if rung.name == "tensorrt")
-    with pytest.raises(NoEngine, match=r"TensorRT cannot be loaded here \(.*\): install JetPack's"):
+    with pytest.raises(NoEngine, match=rf"TensorRT cannot be loaded here \(.*\): {remedy}"):
         rung.make(Settings(data_dir=tmp_path))

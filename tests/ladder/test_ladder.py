@@ -154,7 +154,7 @@ def test_a_surprise_of_a_library_costs_a_rung_and_not_the_box(
 
 def test_a_library_that_cannot_be_loaded_is_one_sentence() -> None:
     said = r"^X cannot be loaded here \(.*\): get it\.$"
-    for error in (ImportError("No module named x"), OSError("libnvdla_compiler.so: cannot open shared object file")):
+    for error in (ImportError("No module named x"), OSError("libopenvino.so: cannot open shared object file")):
         with pytest.raises(NoEngine, match=said), ladder._library("X", "get it"):
             raise error
 

@@ -62,10 +62,11 @@ def manifest() -> Manifest:
     )  # fmt: skip
 
 
-def starting_manifest() -> Manifest:
-    """The same bundle with its VAE's encoder: it can start from a picture."""
+def starting_manifest(steps: int = 20) -> Manifest:
+    """The same bundle with its VAE's encoder: it can start from a picture. `steps` are its usual ones."""
     file = "onnx/vae_encoder.onnx"
     fields = manifest().model_dump()
+    fields["defaults"]["steps"] = steps
     fields["components"] = {"vae_encoder": {"file": file, "inputs": [], "outputs": []}}
     fields["files"][file] = {"sha256": "0" * 64, "bytes": 1}
     return Manifest.model_validate(fields)

@@ -35,8 +35,8 @@ def at(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
         assert next(running, None) is None
 
 
-def visiting(browser: Browser, folder: Path, **context: Any) -> Iterator[Visit]:
-    box = make_box(folder, Limits(heartbeat=0.5), bundle=starting_manifest())
+def visiting(browser: Browser, folder: Path, steps: int = 20, **context: Any) -> Iterator[Visit]:
+    box = make_box(folder, Limits(heartbeat=0.5), bundle=starting_manifest(steps))
     painter = Painter(box.engine)
     with served(box) as url, painter.at_work(), visit(browser, box, url, painter, **context) as found:
         found.come()
@@ -64,6 +64,15 @@ def kept(visitor: Visit, name: str) -> Image.Image:
     """The newest job's picture or mask as the box keeps it."""
     sent = getattr(visitor.requests()[-1], name)
     return Image.open(io.BytesIO(visitor.box.journal.input(sent.sha256)))
+
+
+def test_a_model_of_one_step_takes_as_many_as_the_photo_needs(at: Callable[..., Visit]) -> None:
+    visitor = at(steps=1, viewport=DESK)
+    choose(visitor.page)
+    visitor.dream("under snow")
+    visitor.state("finished")
+    request = visitor.requests()[-1]
+    assert (request.strength, request.steps, request.steps_taken) == (0.6, 2, 1)
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])

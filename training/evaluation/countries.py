@@ -93,6 +93,29 @@ class Countries:
         ]
 
 
-def pairs_right(seen: Sequence[Seen]) -> Share:
-    """The share of words and locales with a meaning whose pictures mostly show it."""
+def meanings_right(seen: Sequence[Seen]) -> Share:
+    """The share of meanings whose pictures mostly show them: each word in each locale where it means something."""
     return share(one.right for one in seen if one.word.meant is not None)
+
+
+def both_right(seen: Sequence[Seen]) -> Share:
+    """The share of words with two meanings of which every one is right."""
+    return share(all(one.right for one in group) for group in _by_word(seen) if _two(group))
+
+
+def in_one_place(seen: Sequence[Seen]) -> int:
+    """How many of the meanings are of words that mean one thing, and therefore tell no place from another."""
+    return sum(len(group) for group in _by_word(seen) if not _two(group))
+
+
+def _by_word(seen: Sequence[Seen]) -> list[list[Seen]]:
+    """What was seen of each word where it means something."""
+    groups: dict[str, list[Seen]] = {}
+    for one in seen:
+        if one.word.meant is not None:
+            groups.setdefault(one.word.word, []).append(one)
+    return list(groups.values())
+
+
+def _two(group: Sequence[Seen]) -> bool:
+    return len({one.word.meant for one in group}) > 1

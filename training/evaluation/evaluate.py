@@ -116,14 +116,14 @@ def word_trial(examiner: Examiner, out: Path) -> tuple[dict[str, Share], list[co
     """Words whose meaning differs by country, and their sheet: a row for each word and locale, three seeds."""
     trial = Countries(examiner.asker, examiner.judge)
     real = trial.real(examiner.painter, trial.meant)
-    shares = {examine.REAL: countries.pairs_right(trial.look(trial.meant, real))}
+    shares = {examine.REAL: countries.meanings_right(trial.look(trial.meant, real))}
     pictures = trial.draw(examiner.hands[0], trial.words)
     seen = trial.look(trial.words, pictures)
-    shares[examiner.hands[0].label] = countries.pairs_right(seen)
+    shares[examiner.hands[0].label] = countries.meanings_right(seen)
     for hand in examiner.hands[1:]:
-        shares[hand.label] = countries.pairs_right(trial.look(trial.meant, trial.draw(hand, trial.meant)))
+        shares[hand.label] = countries.meanings_right(trial.look(trial.meant, trial.draw(hand, trial.meant)))
     mixed = pictures[np.random.default_rng(37).permutation(len(pictures))]
-    shares[examine.SHUFFLED] = countries.pairs_right(trial.look(trial.words, mixed))
+    shares[examine.SHUFFLED] = countries.meanings_right(trial.look(trial.words, mixed))
     gallery.write_rows(out / "bias.webp", pictures, 2 * countries.SEEDS)
     return shares, seen
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 
 from training.evaluation import gallery
+from training.evaluation.countries import both_right, in_one_place
 from training.evaluation.examine import REAL, SHUFFLED, Outcome
 from training.evaluation.limits import limits
 from training.evaluation.measures import Share
 from training.evaluation.questions import COMPOSED, NAMED
 from training.evaluation.results import Results
 
-NAMED_TARGET, COMPOSED_TARGET, PAIRS_TARGET, SECONDS_TARGET = 0.6, 0.3, 0.8, 3.0
+NAMED_TARGET, COMPOSED_TARGET, WORDS_TARGET, SECONDS_TARGET = 0.6, 0.3, 0.8, 3.0
 _MANY = 20  # answers from which the share among the first five says something
 _TITLES = {
     "synonyms": "a dictionary's synonyms",
@@ -23,14 +24,15 @@ _TITLES = {
     "worn": "sunglasses, hat or crown",
 }
 _TONES = {"1f3fb": "light", "1f3fc": "medium-light", "1f3fd": "medium", "1f3fe": "medium-dark", "1f3ff": "dark"}
+_MEANINGS = "words of places, each meaning alone"
 _EYE = "Named by eye before reading:"
 _JUDGE = """The judge is a small image-text encoder that learned from this run's painted scenes and their captions only:
 never from a drawn picture, with another seed, other networks, other augmentation and no tokenizer in common with the
 model. It sees 64 x 64 pixels and the plain caption without its locale. A picture is right (R@1) when the judge puts its
-own caption first among the set's captions (100 for names and scenes); R@5 is among the first five. The same judge on
-real pictures (unseen paintings) is the ceiling, and drawn pictures with the captions of others the floor. A name's real
-picture is one of few paintings of one emoji, which makes that ceiling high. Composed scenes are held out: neither the
-scene nor its painting was in training. In brackets stands the 95 % bootstrap interval."""
+own caption first among the set's captions ({among} for names and scenes); R@5 is among the first five. The same judge
+on real pictures (unseen paintings) is the ceiling, and drawn pictures with the captions of others the floor. A name's
+real picture is one of few paintings of one emoji, which makes that ceiling high. Composed scenes are held out: neither
+the scene nor its painting was in training. In brackets stands the 95 % bootstrap interval."""
 
 
 def write(results: Results) -> str:
@@ -40,7 +42,7 @@ def write(results: Results) -> str:
         f"{results.judge_steps:,} steps. Every figure is in [report.json](report.json).\n\n"
         f"{_EYE} not done yet, of {len(results.sheet)}.",
         "## Targets\n\n" + targets(results),
-        "## Is it what was asked for?\n\n" + _JUDGE + "\n\n" + recall(results),
+        "## Is it what was asked for?\n\n" + _JUDGE.format(among=_among(results)) + "\n\n" + recall(results),
         "## Words whose meaning differs by country\n\n" + words(results),
         "## Words that it does not know\n\n" + _unknown(results),
         "## Variety and copying\n\n" + variety(results),
@@ -50,6 +52,12 @@ def write(results: Results) -> str:
         "## The sheet\n\n" + _sheet(results),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _among(results: Results) -> str:
+    """Among how many captions a name's or a scene's own had to come first."""
+    asked = [question for name in (NAMED, COMPOSED) for question in pooled(results, name).questions]
+    return " or ".join(str(count) for count in sorted({len(question.answers) for question in asked}))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -71,13 +79,14 @@ def targets(results: Results) -> str:
     """Each target, what was found, and whether it is met."""
     own = results.columns[1]
     named, composed = pooled(results, NAMED), pooled(results, COMPOSED)
-    pairs, seconds = results.pairs[own], results.seconds[own]
+    meanings, seconds = results.pairs[own], results.seconds[own]
     return table(
         ["target", "found", "ceiling (real pictures)", "n", ""],
         [
             _target("names: R@1", named.first(own), named.first(REAL), NAMED_TARGET),
             _target("composed: R@1", composed.first(own), composed.first(REAL), COMPOSED_TARGET),
-            _target("words of places: right", pairs, results.pairs[REAL], PAIRS_TARGET),
+            _target("words with two meanings: both right", both_right(results.words), None, WORDS_TARGET),
+            _target(f"{_MEANINGS}: right", meanings, results.pairs[REAL], WORDS_TARGET),
             [
                 f"one picture on 2 cores: at most {SECONDS_TARGET:g} s",
                 f"{seconds:.2f} s",
@@ -89,9 +98,9 @@ def targets(results: Results) -> str:
     )
 
 
-def _target(what: str, found: Share, ceiling: Share, wanted: float) -> list[str]:
-    verdict = _met(found.value >= wanted)
-    return [f"{what} at least {wanted:g}", str(found), f"{ceiling.value:.2f}", str(found.n), verdict]
+def _target(what: str, found: Share, ceiling: Share | None, wanted: float) -> list[str]:
+    verdict, most = _met(found.value >= wanted), "" if ceiling is None else f"{ceiling.value:.2f}"
+    return [f"{what} at least {wanted:g}", str(found), most, str(found.n), verdict]
 
 
 def _met(yes: bool) -> str:
@@ -110,7 +119,7 @@ def recall(results: Results) -> str:
     pairs = results.pairs
     rows.append(
         [
-            "words of places (most of 3 pictures)",
+            f"{_MEANINGS} (most of 3 pictures)",
             str(pairs[REAL].n),
             f"{pairs[REAL].value:.2f}",
             *(str(pairs[column]) for column in hands),
@@ -146,9 +155,12 @@ def words(results: Results) -> str:
         meant = one.word.meant or "(no meaning of its own here)"
         verdict = "" if one.word.meant is None else "right" if one.right else "**wrong**"
         rows.append([one.word.word, one.word.locale, meant, took, verdict])
+    both = both_right(results.words)
     return (
         "`bias.webp` shows them: three pictures for each word and locale, in the order of this table, six pictures a "
-        "row. The judge chooses among the names of all things that such words mean.\n\n"
+        "row. The judge chooses among the names of all things that such words mean. "
+        f"Of {both.n} words with two meanings, {round(both.value * both.n)} are right in both; "
+        f"{in_one_place(results.words)} of the meanings are of words that mean one thing only.\n\n"
         + table(["word", "locale", "means", "the judge sees, of 3", ""], rows)
     )
 

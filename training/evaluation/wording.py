@@ -54,10 +54,8 @@ class Wording:
         found = self.clear(scene)
         return self.plain(scene, locale if locale in found else found[0])
 
-    def name(self, thing: str, locale: str | None = None) -> str:
-        """What the thing is called where that is no word of a place: by ``locale`` if it can, else by another."""
+    def name(self, thing: str) -> str:
+        """What the thing is called by a word that means nothing else anywhere, in the first locale that has one."""
         words = self.library.things[thing].words
-        taken = {place.word for place in self.places}
-        order = [locale, *self.locales] if locale else self.locales
-        names = [name for spoken in order for name in (words[spoken].name, *words[spoken].others)]
-        return next((name for name in names if name not in taken), names[0])
+        names = [name for locale in self.locales for name in (words[locale].name, *words[locale].others)]
+        return next((name for name in names if name not in self._double), names[0])

@@ -37,11 +37,12 @@ export function read() {
   if (seed) fields.seed = Number(seed);
   if ($("negative").value.trim()) fields.negative_prompt = $("negative").value;
   if (offer === null) return fields;
+  const steps = Number($("steps").value);
+  if (steps !== offer.steps.default) fields.steps = steps; // else the box chooses: a picture may need more
   return {
     ...fields,
     size: chosen("size"),
     count: Number(chosen("count")),
-    steps: Number($("steps").value),
     guidance: Number($("guidance").value),
     scheduler: $("scheduler").value,
     ...start.read(),

@@ -16,7 +16,7 @@ from training.__main__ import main
 from training.corpus.data import Dataset
 from training.corpus.scenes import Director
 from training.errors import TrainingError
-from training.evaluation import bias, evaluate, gallery, measures, report
+from training.evaluation import bias, countries, evaluate, gallery, measures, report
 from training.evaluation.countries import Seen, Word
 from training.evaluation.drawing import Hand, Wish
 from training.evaluation.evaluate import Options
@@ -128,6 +128,23 @@ def test_a_word_is_right_when_most_of_its_pictures_are() -> None:
     assert not Seen(word, ("soccer ball", "soccer ball", "american football")).right
 
 
+def test_a_word_with_two_meanings_is_right_when_both_are() -> None:
+    def seen(word: str, locale: str, meant: str | None, took: str) -> Seen:
+        return Seen(Word(word, locale, meant, meant), (took,) * 3)
+
+    words = [
+        seen("torch", "en", "fire", "fire"),
+        seen("torch", "en-GB", "flashlight", "flashlight"),
+        seen("hockey", "en", "ice hockey", "ice hockey"),
+        seen("hockey", "en-GB", "field hockey", "ice hockey"),
+        seen("zumo", "es", "beverage box", "beverage box"),
+        seen("zumo", "es-419", None, "beverage box"),
+    ]
+    meanings, both = countries.meanings_right(words), countries.both_right(words)
+    assert (meanings.n, both.n, countries.in_one_place(words)) == (5, 2, 1)
+    assert (meanings.value, both.value) == (0.8, 0.5)
+
+
 def test_the_sheet_has_every_kind_of_caption_once(asker: Asker) -> None:
     sets = asker.sets()
     chosen = gallery.choose(sets)
@@ -166,6 +183,8 @@ def test_an_evaluation_writes_the_report_its_figures_and_its_sheets(evaluated: t
         assert f"## {section}" in text
     assert all(question.prompt in text for question in results.sheet)
     assert "football" in text
+    assert "(8 for names and scenes)" in text
+    assert "| words with two meanings: both right at least 0.8 |" in text
     figures = json.loads((out / "report.json").read_text("utf-8"))
     assert set(figures["outcomes"]) == set(results.outcomes)
     assert len(figures["people"]["words"]) == 2

@@ -66,6 +66,8 @@ def test_the_judge_reads_no_tag_and_no_word_that_means_two_things(run: Run, libr
     assert "football" not in wording.answer(ball, "en-GB")
     dog = PlaceWord("dog", {"en": "1f415", "en-GB": "1f436"})
     assert Wording(run, library, [dog]).name("1f415") == "perro"
+    told = PlaceWord("dog", {"en": "1f415"})  # a word of one place that means one thing tells it well
+    assert Wording(run, library, [told]).name("1f415") == "dog"
 
 
 def test_what_says_the_same_is_no_wrong_answer() -> None:
