@@ -37,7 +37,8 @@ import base64
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from appliance.errors import BadInput, TooLarge
 from appliance.ids import JOB_ID
@@ -55,8 +56,16 @@ MAX_RANGES = 256  # in one `Ack` or one `lost`
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 JobId = Annotated[str, Field(pattern=f"^{JOB_ID.pattern}$")]
 Sequence = Annotated[int, Field(ge=1, le=2**53)]
-Range = tuple[Sequence, Sequence]  # first and last, both within
 Version = Literal[1]
+
+
+def _in_order(pair: tuple[int, int]) -> tuple[int, int]:
+    if pair[0] > pair[1]:
+        raise PydanticCustomError("order", "must not end before it begins")
+    return pair
+
+
+Range = Annotated[tuple[Sequence, Sequence], AfterValidator(_in_order)]  # first and last, both within
 
 
 class Message(BaseModel):
