@@ -18,7 +18,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -231,10 +231,13 @@ class Connection:
         info = self._life.client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
-    def subscribe(self, *filters: str, no_local: bool = False) -> None:
-        """Subscribe with QoS 1; a shared subscription knows no `no_local`."""
-        if self.is_open and self._life is not None and filters:
-            self._life.client.subscribe([(one, SubscribeOptions(qos=1, noLocal=no_local)) for one in filters])
+    def subscribe(self, *filters: str) -> None:
+        """Subscribe with QoS 1; what the broker keeps there comes first."""
+        self._subscribe(filters, SubscribeOptions(qos=1))
+
+    def subscribe_to_news(self, *filters: str) -> None:
+        """Subscribe with QoS 1, without what the broker keeps."""
+        self._subscribe(filters, SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND))
 
     def unsubscribe(self, *filters: str) -> None:
         if self.is_open and self._life is not None and filters:
@@ -261,6 +264,10 @@ class Connection:
             self._next = 0.0
 
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _subscribe(self, filters: Sequence[str], options: SubscribeOptions) -> None:
+        if self.is_open and self._life is not None and filters:
+            self._life.client.subscribe([(one, options) for one in filters])
 
     def _drain(self) -> list[Event]:
         events: list[Event] = []

@@ -89,6 +89,14 @@ class JobDoor:
             self._answers.state(publish, job, asker)
         return job
 
+    def knows(self, job_id: str) -> bool:
+        """Whether the job is in the journal."""
+        try:
+            self._journal.job(job_id)
+        except NotFound:
+            return False
+        return True
+
     def cancel(self, wish: Wish, asker: Asker) -> None:
         """Cancel; the end is told as any other. Raises `NotFound`."""
         job = self._journal.cancel(wish.id)

@@ -25,7 +25,8 @@ durable and then answers with `Ack`: all up to and with `upto` are kept, and so 
 a late will of an older one is told from news. `boot` names the outbox: two devices with one name differ in it.
 
 **Pool.** A `Claim` is kept on the broker: this `device` owns the job for `lease` seconds from when the claim was seen
-(no clocks are compared). The highest `epoch` counts; within one epoch the first that the broker took.
+(no clocks are compared). The highest `epoch` counts; within one epoch the first that the broker took. An empty message
+takes a claim away; on `~device` it is that device's word to itself.
 
 **Commands.** `Command.signature` is base64 of the Ed25519 signature over `signed_bytes(command)`: the object without
 `signature`, canonical json (sorted keys, no spaces, UTF-8).
