@@ -13,6 +13,7 @@ from appliance.job import JobState
 from mqtt import topics
 from mqtt.messages import Claim
 from mqtt.pool import LEASE, Claims
+from tests.mqtt.broker import Broker
 from tests.mqtt.rig import Ear, Rig, until
 
 Make = Callable[..., Any]
@@ -163,11 +164,12 @@ def say_many_claims(ear: Ear, pool: str) -> None:
 
 
 def test_a_box_that_comes_to_thousands_of_claims_takes_jobs_and_none_that_has_ended(
-    make_box: Make, make_ear: Make, name: str, pool: str
+    make_box: Make, make_ear: Make, own_mosquitto: Broker, name: str, pool: str
 ) -> None:
-    speaker = make_ear()
+    url = own_mosquitto.url
+    speaker = make_ear(url=url)
     say_many_claims(speaker, pool)
-    ear, box = make_ear(topics.reply(pool)), make_box(name, pool=pool)
+    ear, box = make_ear(topics.reply(pool), url=url), make_box(name, pool=pool, url=url)
     until(lambda: box.link.pool.shares, box)
     for job_id in ("new", "old-0", f"old-{MANY - 1}"):
         ask(ear, pool, job_id)
@@ -178,9 +180,10 @@ def test_a_box_that_comes_to_thousands_of_claims_takes_jobs_and_none_that_has_en
 
 
 def test_a_box_that_was_away_while_thousands_were_claimed_takes_jobs_again(
-    make_box: Make, make_ear: Make, name: str, pool: str
+    make_box: Make, make_ear: Make, own_mosquitto: Broker, name: str, pool: str
 ) -> None:
-    box, ear = make_box(name, pool=pool), make_ear(topics.reply(pool))
+    url = own_mosquitto.url
+    box, ear = make_box(name, pool=pool, url=url), make_ear(topics.reply(pool), url=url)
     until(lambda: box.link.pool.shares, box)
     box.die()
     say_many_claims(ear, pool)
