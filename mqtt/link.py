@@ -39,7 +39,7 @@ from mqtt.address import Address, address_of
 from mqtt.answers import Answers
 from mqtt.askers import Asker, Askers
 from mqtt.condition import Condition
-from mqtt.connection import Closed, Connection, Delivery, Event, Opened, Sent, Subscribed
+from mqtt.connection import Closed, Connection, Delivery, Event, Opened, Sent, Subscribed, Unsent
 from mqtt.discovery import Home
 from mqtt.jobs import Ends, JobDoor
 from mqtt.messages import Ack, CommandResult, read
@@ -199,11 +199,15 @@ class Link:
                 if refused:
                     logging.warning("The broker forbids %d topics to %s: check its ACL.", refused, self.device)
             case Sent():
-                told = self._ends.sent(event)
-                if told is not None and self.pool is not None:
-                    self.pool.ended(told)
+                self._told(self._ends.sent(event))
+            case Unsent():
+                self._told(self._ends.unsent(event))
             case Delivery(topic=topic):
                 self._on_topic.get(topic, self._on_other)(event)
+
+    def _told(self, asker: Asker | None) -> None:
+        if asker is not None and self.pool is not None:
+            self.pool.ended(asker)
 
     def _on_opened(self, session_present: bool, now: float) -> None:
         """The broker may have forgotten everything: subscribe, say who we are, and tell again what is untold."""

@@ -10,8 +10,8 @@ that one), `end`. Answers go to `…/jobs/<job>/status` and, with the asker's co
 An answer may come more than once.
 
 **Pictures.** An `end` on a response topic carries each picture's PNG as base64 (`png`) while all the job's pictures
-together have at most `INLINE_BYTES`; beyond that, and always on the status topic, which others may read, there is the
-`url` of the box's own HTTP door, with `sha256` and `bytes` to check what was fetched.
+together have at most `INLINE_BYTES` and the broker takes as much; beyond that, and always on the status topic, which
+others may read, there is the `url` of the box's own HTTP door, with `sha256` and `bytes` to check what was fetched.
 
 **Telemetry.** `Telemetry` is numbered by `seq` from 1 without a gap within a `session`, which is the life of one outbox
 file (a lost disk begins another). A message on the wire is one object or a list of them. `kind`: `sample` (numbers at
