@@ -33,6 +33,8 @@ from mqtt.store import Store
 LONGEST = 24 * 3600  # seconds that a command may be valid: so long its nonce is kept
 _PROGRAM_SECONDS = 300
 _LAST_SECONDS = 10.0  # that a link which is to stop waits for a deed it has begun
+_BEGUN = "Begun."
+_NOT_KNOWN = "It is not known whether it was done: look at the box, then sign another."
 LIMITS = {"queue": 10_000, "steps": 1000, "count": 100, "pixels": 1 << 24}  # what may be limited, and up to where
 
 Facts = dict[str, str | int | float | bool]
@@ -66,8 +68,11 @@ class Commands:
         known = self._known(command.nonce)
         if known is not None:
             return known
-        begun = CommandResult(device=self._device, nonce=command.nonce, done=False, detail="Begun.")
-        self._remember(command, begun)
+        begun = self._result(command, _BEGUN)
+        try:
+            self._remember(command, begun)
+        except EnsuenoError as error:  # not begun: what is not remembered might be done twice
+            return self._result(command, str(error))
         self._doing[command.nonce] = command, self._worker.submit(self._do, command)
         return begun
 
@@ -78,7 +83,10 @@ class Commands:
         for nonce in over:
             command, future = self._doing.pop(nonce)
             found.append(future.result())
-            self._remember(command, found[-1])
+            try:
+                self._remember(command, found[-1])
+            except EnsuenoError as error:
+                logging.warning("What came of a command could not be kept: %s", error)
         return found
 
     def close(self) -> list[CommandResult]:
@@ -108,12 +116,22 @@ class Commands:
                 raise BadInput(f"This box does not do {command.name}: upgrade it.")
             detail, facts = deed(command.arguments)
         except EnsuenoError as error:
-            return CommandResult(device=self._device, nonce=command.nonce, done=False, detail=str(error))
+            return self._result(command, str(error))
+        except OSError as error:
+            return self._result(command, f"It could not be done ({error}): look at the box, then sign another.")
         return CommandResult(device=self._device, nonce=command.nonce, done=True, detail=detail, facts=facts)
+
+    def _result(self, command: Command, detail: str) -> CommandResult:
+        """Not done (yet)."""
+        return CommandResult(device=self._device, nonce=command.nonce, done=False, detail=detail)
 
     def _known(self, nonce: str) -> CommandResult | None:
         row = next(iter(self._store.db.execute("SELECT result FROM nonces WHERE nonce = ?", (nonce,))), None)
-        return None if row is None else CommandResult.model_validate_json(row[0])
+        if row is None:
+            return None
+        known = CommandResult.model_validate_json(row[0])
+        unknown = known.detail == _BEGUN and nonce not in self._doing
+        return known.model_copy(update={"detail": _NOT_KNOWN}) if unknown else known
 
     def _remember(self, command: Command, result: CommandResult) -> None:
         """Before it is done and after: a command whose link died in the middle is not done twice."""
