@@ -267,11 +267,13 @@ class Connection:
 
     def close(self) -> None:
         """Part in good order: what was given to the broker goes out first, and the will stays unspoken."""
-        life, self._life = self._life, None
-        if life is not None:
-            life.client.disconnect()
-            life.thread.join(_CONNECT_SECONDS)
-            life.drop()
+        self._part(None)
+
+    def leave(self) -> None:
+        """Part for good: the broker forgets our session too."""
+        for_good = Properties(PacketTypes.DISCONNECT)
+        for_good.SessionExpiryInterval = 0
+        self._part(for_good)
 
     def reset(self) -> None:
         """End the present life; the next begins at once. For a broker that took us but answers nothing."""
@@ -280,6 +282,13 @@ class Connection:
             self._next = 0.0
 
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _part(self, properties: Properties | None) -> None:
+        life, self._life = self._life, None
+        if life is not None:
+            life.client.disconnect(properties=properties)
+            life.thread.join(_CONNECT_SECONDS)
+            life.drop()
 
     def _subscribe(self, filters: Sequence[str], options: SubscribeOptions) -> None:
         if self.is_open and self._life is not None and filters:
