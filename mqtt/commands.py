@@ -6,8 +6,6 @@ becomes part of a command line but a bundle's name, which is checked.
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import os
 import signal
@@ -19,21 +17,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
 from appliance.errors import BadInput, EnsuenoError
 from appliance.ids import JOB_ID
 from appliance.journal import Journal
 from appliance.progress import Board, engine_alive
-from mqtt.messages import MAX_SMALL, Command, CommandResult, read, read_json, signed_bytes
+from mqtt.messages import BEGUN, MAX_SMALL, Command, CommandResult, read, read_json
+from mqtt.signing import check, owner_key
 from mqtt.store import Store
 
 LONGEST = 24 * 3600  # seconds that a command may be valid: so long its nonce is kept
 _PROGRAM_SECONDS = 300
 _LAST_SECONDS = 10.0  # that a link which is to stop waits for a deed it has begun
-_BEGUN = "Begun."
 _NOT_KNOWN = "It is not known whether it was done: look at the box, then sign another."
 LIMITS = {"queue": 10_000, "steps": 1000, "count": 100, "pixels": 1 << 24}  # what may be limited, and up to where
 
@@ -68,7 +62,7 @@ class Commands:
         known = self._known(command.nonce)
         if known is not None:
             return known
-        begun = self._result(command, _BEGUN)
+        begun = self._result(command, BEGUN)
         try:
             self._remember(command, begun)
         except EnsuenoError as error:  # not begun: what is not remembered might be done twice
@@ -97,11 +91,7 @@ class Commands:
     def _checked(self, payload: bytes) -> Command:
         body = read_json(payload, MAX_SMALL)
         command = read(Command, payload)
-        try:
-            signature = base64.b64decode(command.signature, validate=True)
-            self._key.verify(signature, signed_bytes(body))
-        except (ValueError, InvalidSignature):
-            raise BadInput("The signature is not the owner's: sign with the key that the box was given.") from None
+        check(body, command.signature, self._key)
         if command.device != self._device:
             raise BadInput(f"The command is for {command.device}: send it to that box.")
         now = self._clock()
@@ -130,7 +120,7 @@ class Commands:
         if row is None:
             return None
         known = CommandResult.model_validate_json(row[0])
-        unknown = known.detail == _BEGUN and nonce not in self._doing
+        unknown = known.detail == BEGUN and nonce not in self._doing
         return known.model_copy(update={"detail": _NOT_KNOWN}) if unknown else known
 
     def _remember(self, command: Command, result: CommandResult) -> None:
@@ -194,20 +184,3 @@ def _program(data_dir: Path, *arguments: str) -> str:
     if answer.returncode != 0:
         raise EnsuenoError((answer.stderr.strip().splitlines() or ["It failed without a word."])[-1])
     return (answer.stdout.strip().splitlines() or ["Done."])[-1]
-
-
-def owner_key(path: Path) -> Ed25519PublicKey:
-    """The owner's public key from a PEM file. Raises `BadInput`."""
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError):
-        key = None
-    if not isinstance(key, Ed25519PublicKey):
-        raise BadInput(f"{path} is no Ed25519 public key (PEM): name another mqtt_owner_key.")
-    return key
-
-
-def signed(command: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
-    """A command as it goes on the wire, signed: for the owner's side and the tests."""
-    body = {"v": 1, **command}
-    return json.dumps(body | {"signature": base64.b64encode(key.sign(signed_bytes(body))).decode()}).encode()

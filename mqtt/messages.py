@@ -29,7 +29,7 @@ a late will of an older one is told from news. `boot` names the outbox: two devi
 takes a claim away; on `~device` it is that device's word to itself.
 
 **Commands.** `Command.signature` is base64 of the Ed25519 signature over `signed_bytes(command)`: the object without
-`signature`, canonical json (sorted keys, no spaces, UTF-8).
+`signature`, canonical json (sorted keys, no spaces, UTF-8). While it is being done its result has the detail `Begun.`
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ MAX_WISH = 64 << 10  # bytes of a job's message, as of a request over HTTP
 MAX_TELEMETRY = 256 << 10  # bytes of one message of telemetry
 MAX_SMALL = 64 << 10  # bytes of every other payload
 INLINE_BYTES = 1 << 20  # of PNG in one answer: 1.4 MB as base64, below Mosquitto's 2,000,000 for a packet
+BEGUN = "Begun."
 MAX_RANGES = 256  # in one `Ack` or one `lost`
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
@@ -230,11 +231,14 @@ class Ack(Message):
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
+CommandName = Literal["activate", "rollback", "limits", "restart_engine", "diagnostics"]
+
+
 class Command(Message):
     """An order of the owner; done once, before `expires`, if its signature is the owner's."""
 
     device: Name
-    name: Literal["activate", "rollback", "limits", "restart_engine", "diagnostics"]
+    name: CommandName
     nonce: str = Field(pattern=r"^[A-Za-z0-9_-]{16,64}$")
     expires: float = Field(ge=0, le=1e11, description="Unix seconds.")
     arguments: dict[str, str | int | float | bool] = Field(default={}, max_length=16)

@@ -1,4 +1,4 @@
-"""The command `python -m mqtt.fleet`: collector, top, simulate, provision. Bad input: one sentence, exit status 2."""
+"""The command `python -m mqtt.fleet`, whose subcommands are below. Bad input: one sentence, exit status 2."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from appliance.command import Parser, obey
 from appliance.errors import BadInput
+from mqtt.fleet import command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,6 +35,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_top(commands.add_parser("top", help="the fleet as a live table"))
     _add_simulate(commands.add_parser("simulate", help="boxes that are not there, to try all this with"))
     _add_provision(commands.add_parser("provision", help="a certificate, rights and configuration for one name"))
+    ordering = commands.add_parser("command", help="an order of the owner to one box, signed, and its result")
+    _add_broker(ordering)
+    command.add_command(ordering)
+    command.add_owner_key(commands.add_parser("owner-key", help="the owner's key, which signs commands"))
     return parser
 
 

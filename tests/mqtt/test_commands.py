@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.errors import BadInput
 from mqtt import topics
-from mqtt.commands import Commands, signed
+from mqtt.commands import Commands
+from mqtt.signing import signed
 from mqtt.store import Store
 from tests.conftest import Clock
 from tests.mqtt.rig import until

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.errors import NoRoom, Unavailable
 from mqtt import topics
-from mqtt.commands import signed
 from mqtt.messages import Ack
+from mqtt.signing import signed
 from tests.mqtt.rig import until
 from torture import full
 
