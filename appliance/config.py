@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     mqtt_token_file: Path | None = Field(default=None, description="A file with the password or token, for mqtts://.")
     mqtt_owner_key: Path | None = Field(default=None, description="The owner's public key (PEM): allows commands.")
     mqtt_home: bool = Field(default=True, description="Home Assistant finds the box by itself.")
+    mqtt_home_updates: bool = Field(default=False, description="It may activate a newer installed bundle too.")
     watchdog_seconds: float = Field(default=300, ge=5, description="An engine silent this long is restarted.")
 
     @classmethod

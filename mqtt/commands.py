@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,11 +20,11 @@ from appliance.ids import JOB_ID
 from appliance.journal import Journal
 from appliance.progress import Board, engine_alive
 from mqtt.messages import BEGUN, MAX_SMALL, Command, CommandResult, read, read_json
+from mqtt.program import own_command
 from mqtt.signing import check, owner_key
 from mqtt.store import Store
 
 LONGEST = 24 * 3600  # seconds that a command may be valid: so long its nonce is kept
-_PROGRAM_SECONDS = 300
 _LAST_SECONDS = 10.0  # that a link which is to stop waits for a deed it has begun
 _NOT_KNOWN = "It is not known whether it was done: look at the box, then sign another."
 LIMITS = {"queue": 10_000, "steps": 1000, "count": 100, "pixels": 1 << 24}  # what may be limited, and up to where
@@ -150,10 +148,10 @@ def deeds(
         name = arguments.get("bundle")
         if not isinstance(name, str) or not JOB_ID.fullmatch(name):
             raise BadInput("Name the bundle, as `ensueno model list` shows it.")
-        return _program(data_dir, "model", "activate", name), {}
+        return own_command(data_dir, "model", "activate", name), {}
 
     def rollback(arguments: Mapping[str, Any]) -> tuple[str, Facts]:
-        return _program(data_dir, "model", "rollback"), {}
+        return own_command(data_dir, "model", "rollback"), {}
 
     def limits(arguments: Mapping[str, Any]) -> tuple[str, Facts]:
         for name, value in arguments.items():
@@ -172,15 +170,3 @@ def deeds(
         "activate": activate,
         "rollback": rollback,
     }
-
-
-def _program(data_dir: Path, *arguments: str) -> str:
-    """Run one of the box's own commands; its last line. Raises `EnsuenoError` with its sentence."""
-    command = [sys.executable, "-m", "appliance", *arguments, "--data-dir", str(data_dir)]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise EnsuenoError("It took too long and was stopped: try it on the box itself.") from None
-    if answer.returncode != 0:
-        raise EnsuenoError((answer.stderr.strip().splitlines() or ["It failed without a word."])[-1])
-    return (answer.stdout.strip().splitlines() or ["Done."])[-1]

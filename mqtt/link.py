@@ -49,6 +49,7 @@ from mqtt.presence import Birth
 from mqtt.sender import Sender
 from mqtt.store import Store
 from mqtt.telemetry import Telemetry
+from mqtt.updates import Updates
 from mqtt.waker import Waker
 
 if TYPE_CHECKING:
@@ -108,10 +109,10 @@ class Link:
         }
         self.home: Home | None = None
         if settings.mqtt_home:
-            offer = manifest.offer()
             self.home = Home(
-                self.device, page, manifest.title, offer, self._journal, images, self._board, self._telemetry.numbers
-            )
+                self.device, page, Updates(settings.data_dir, manifest), settings.mqtt_home_updates, manifest.offer(),
+                self._journal, images, self._board, self._telemetry.numbers,
+            )  # fmt: skip
             self._on_topic |= dict.fromkeys(self.home.filters, self._on_home)
         self.commands: Commands | None = None
         if settings.mqtt_owner_key is not None:

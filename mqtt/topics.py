@@ -30,6 +30,7 @@ ROOT = "ensueno/v1"
 REPLIES = f"{ROOT}/replies/"
 POOL = "default"  # every box is in it unless told otherwise
 HOME_BIRTH = "homeassistant/status"
+HOME_DISCOVERIES = "homeassistant/device/+/config"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # a device, a pool or a requester: also a certificate's CN
 RESERVED = frozenset({"pools", "replies"})
 

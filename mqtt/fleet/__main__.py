@@ -128,7 +128,9 @@ def _simulate(options: argparse.Namespace) -> None:
 
 def _add_provision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="of the device or user; with --role broker any name of it")
-    parser.add_argument("--role", choices=["device", "requester", "collector", "operator", "broker"], default="device")
+    parser.add_argument(
+        "--role", choices=["device", "requester", "collector", "operator", "home", "broker"], default="device"
+    )
     parser.add_argument(
         "--pool",
         action="append",
