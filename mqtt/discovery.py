@@ -23,7 +23,7 @@ from appliance.progress import Board
 from appliance.request import MAX_PROMPT, GenerationRequest, Offer
 from mqtt import topics
 from mqtt.connection import Delivery
-from mqtt.messages import INLINE_BYTES
+from mqtt.messages import INLINE_BYTES, HomeBundle, HomeState
 from mqtt.updates import Updates
 
 _TEXT_LENGTH = 255  # what Home Assistant allows in a text field
@@ -181,11 +181,11 @@ class Home:
     def _state(self, publish: Callable[..., int | None]) -> None:
         numbers = {name: value for name, value in self._figures().items() if name in _SENSORS}
         updates = self._updates
-        model = {
-            "installed_version": updates.installed, "latest_version": updates.latest, "in_progress": updates.busy
-        }  # fmt: skip
-        state = {"prompt": self._prompt[:_TEXT_LENGTH], "size": self._size, "model": model, **numbers}
-        publish(topics.home(self._device, "state"), json.dumps(state).encode(), retain=True)
+        bundle = HomeBundle(
+            installed_version=updates.installed, latest_version=updates.latest, in_progress=updates.busy
+        )
+        state = HomeState(prompt=self._prompt[:_TEXT_LENGTH], size=self._size, model=bundle, **numbers)
+        publish(topics.home(self._device, "state"), state.model_dump_json().encode(), retain=True)
 
     def _draw(self) -> None:
         try:

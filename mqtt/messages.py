@@ -255,6 +255,28 @@ class CommandResult(Message):
     facts: dict[str, str | int | float | bool] = {}
 
 
+# --- Home Assistant --------------------------------------------------------------------------------------------------
+
+
+class HomeBundle(BaseModel):
+    """The bundle, as its update entity reads it."""
+
+    installed_version: str
+    latest_version: str
+    in_progress: bool
+
+
+class HomeState(BaseModel):
+    """What its entities show; each sensor's number is a field of its own."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, float]
+
+    prompt: str = Field(max_length=255)
+    size: str
+    model: HomeBundle
+
+
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 ANSWER: TypeAdapter[Accepted | Rejected | Claimed | Progress | End] = TypeAdapter(Answer)

@@ -345,7 +345,8 @@ class Pool:
             self._retell.popleft()
         for asker in mine:
             due = self._looks.seen(asker.job) and now - self._renewed.get(asker.job, float("-inf")) >= RENEW
-            if due and self.claims.owner(asker.job, now) in (None, self._device):
+            open_ = not self.claims.ended(asker.job)  # its end, told once, is told again with no new claim
+            if due and open_ and self.claims.owner(asker.job, now) in (None, self._device):
                 self._renewed[asker.job] = now
                 self._say(asker.job, self._epoch_of(asker))
 

@@ -75,7 +75,7 @@ def test_a_job_survives_a_network_that(
 
 
 def test_what_is_given_faster_than_the_network_takes_it_arrives_whole(make_ear: Make, name: str) -> None:
-    topic = topics.reply(name)
+    topic = f"elsewhere/{name}"
     speaker, listener = make_ear(), make_ear(topic)
     given = [bytes([number]) * (1_300_000 + number) for number in range(19)]
     for payload in given:
