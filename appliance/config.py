@@ -72,9 +72,10 @@ class Settings(BaseSettings):
     mqtt_ca: Path | None = Field(default=None, description="Who vouches for the broker; the system's own list.")
     mqtt_certificate: Path | None = Field(default=None, description="This box's certificate (PEM).")
     mqtt_key: Path | None = Field(default=None, description="The certificate's key (PEM).")
-    mqtt_token_file: Path | None = Field(default=None, description="A file with the password or token.")
+    mqtt_token_file: Path | None = Field(default=None, description="A file with the password or token, for mqtts://.")
     mqtt_owner_key: Path | None = Field(default=None, description="The owner's public key (PEM): allows commands.")
     mqtt_home: bool = Field(default=True, description="Home Assistant finds the box by itself.")
+    mqtt_home_updates: bool = Field(default=False, description="It may activate a newer installed bundle too.")
     watchdog_seconds: float = Field(default=300, ge=5, description="An engine silent this long is restarted.")
 
     @classmethod

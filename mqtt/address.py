@@ -59,14 +59,14 @@ class Address:
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/") or port == 0:
             raise BadInput("The broker must look like mqtt://broker.local:1883 or mqtts://broker.example:8883.")
         tls = parts.scheme == "mqtts"
-        if not tls and (ca or certificate or key):
-            raise BadInput("Certificates need an encrypted connection: write mqtts:// in the broker's address.")
+        if not tls and (ca or certificate or key or token_file):
+            raise BadInput("Certificates and tokens need an encrypted connection: write mqtts:// in its address.")
         for path in (ca, certificate, key, token_file):
             if path is not None and not os.access(path, os.R_OK):
                 raise BadInput(f"{path} cannot be read: check its name and its permissions.")
         password = None if parts.password is None else unquote(parts.password)
         if token_file is not None:
-            password = _secret(token_file)
+            password = _token(token_file)
         return cls(
             parts.hostname,
             port or (8883 if tls else 1883),
@@ -93,11 +93,11 @@ class Address:
         return context
 
 
-def _secret(file: Path) -> str:
+def _token(path: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        raise BadInput(f"{file} holds no password or token: name a file of one line of text.") from None
+        raise BadInput(f"{path} holds no token: name a text file with mqtt_token_file.") from None
 
 
 def address_of(settings: Settings, url: str) -> Address:

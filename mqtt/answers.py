@@ -48,19 +48,29 @@ class Answers:
         self.word(publish, Accepted(id=job.id, device=self.device, state=job.state, position=job.position), asker)
 
     def end(self, publish: Publish, job: Job, asker: Asker) -> set[int] | None:
-        """The end, with the pictures inline for the asker alone."""
-        plain = self.end_of(job, inline=False).as_bytes()
+        """The end, with the pictures inline for the asker alone, if they are small enough."""
+        files = self._files(job)
+        fits = sum(map(len, files.values())) <= INLINE_BYTES
+        return self._end(publish, job, asker, files, files if fits else {})
+
+    def bare_end(self, publish: Publish, job: Job, asker: Asker) -> set[int] | None:
+        """The end as all may read it: where the pictures are."""
+        return self._end(publish, job, asker, self._files(job), {})
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _end(
+        self, publish: Publish, job: Job, asker: Asker, files: dict[str, bytes], inline: dict[str, bytes]
+    ) -> set[int] | None:
+        plain = self._end_of(job, files, {}).as_bytes()
         numbers = {publish(topics.status(self.device, job.id), plain, expiry=END_EXPIRY)}
         if asker.response_topic is not None:
-            full = self.end_of(job, inline=True).as_bytes()
+            full = self._end_of(job, files, inline).as_bytes()
             numbers.add(publish(asker.response_topic, full, expiry=END_EXPIRY, correlation=asker.correlation))
         sent = {number for number in numbers if number is not None}
         return sent if len(sent) == len(numbers) else None
 
-    def end_of(self, job: Job, *, inline: bool) -> End:
-        """The end of an ended job; pictures that were deleted since are left out."""
-        files = {image: data for image in job.images if (data := self._read(image)) is not None}
-        fits = inline and sum(map(len, files.values())) <= INLINE_BYTES
+    def _end_of(self, job: Job, files: dict[str, bytes], inline: dict[str, bytes]) -> End:
         return End(
             id=job.id,
             device=self.device,
@@ -68,10 +78,14 @@ class Answers:
             error=job.error,
             engine=job.engine,
             truncated=job.truncated,
-            images=[self._picture(image, data, fits) for image, data in files.items()],
+            images=[self._picture(image, data, inline.get(image)) for image, data in files.items()],
         )
 
-    def _picture(self, image_id: str, data: bytes, fits: bool) -> Picture:
+    def _files(self, job: Job) -> dict[str, bytes]:
+        """Its pictures; those that were deleted since are left out."""
+        return {image: data for image in job.images if (data := self._read(image)) is not None}
+
+    def _picture(self, image_id: str, data: bytes, inline: bytes | None) -> Picture:
         image = self._journal.gallery.image(image_id)
         return Picture(
             id=image_id,
@@ -82,7 +96,7 @@ class Answers:
             sha256=hashlib.sha256(data).hexdigest(),
             blurred=image.blurred,
             url=self._url(image.url),
-            png=as_base64(data) if fits else None,
+            png=None if inline is None else as_base64(inline),
         )
 
     def _read(self, image_id: str) -> bytes | None:

@@ -6,33 +6,27 @@ becomes part of a command line but a bundle's name, which is checked.
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
 from appliance.errors import BadInput, EnsuenoError
 from appliance.ids import JOB_ID
 from appliance.journal import Journal
 from appliance.progress import Board, engine_alive
-from mqtt.messages import MAX_SMALL, Command, CommandResult, read, read_json, signed_bytes
+from mqtt.messages import BEGUN, MAX_SMALL, Command, CommandResult, read, read_json
+from mqtt.program import own_command
+from mqtt.signing import check, owner_key
 from mqtt.store import Store
 
 LONGEST = 24 * 3600  # seconds that a command may be valid: so long its nonce is kept
-_PROGRAM_SECONDS = 300
 _LAST_SECONDS = 10.0  # that a link which is to stop waits for a deed it has begun
+_NOT_KNOWN = "It is not known whether it was done: look at the box, then sign another."
 LIMITS = {"queue": 10_000, "steps": 1000, "count": 100, "pixels": 1 << 24}  # what may be limited, and up to where
 
 Facts = dict[str, str | int | float | bool]
@@ -66,8 +60,11 @@ class Commands:
         known = self._known(command.nonce)
         if known is not None:
             return known
-        begun = CommandResult(device=self._device, nonce=command.nonce, done=False, detail="Begun.")
-        self._remember(command, begun)
+        begun = self._result(command, BEGUN)
+        try:
+            self._remember(command, begun)
+        except EnsuenoError as error:  # not begun: what is not remembered might be done twice
+            return self._result(command, str(error))
         self._doing[command.nonce] = command, self._worker.submit(self._do, command)
         return begun
 
@@ -78,7 +75,10 @@ class Commands:
         for nonce in over:
             command, future = self._doing.pop(nonce)
             found.append(future.result())
-            self._remember(command, found[-1])
+            try:
+                self._remember(command, found[-1])
+            except EnsuenoError as error:
+                logging.warning("What came of a command could not be kept: %s", error)
         return found
 
     def close(self) -> list[CommandResult]:
@@ -89,11 +89,7 @@ class Commands:
     def _checked(self, payload: bytes) -> Command:
         body = read_json(payload, MAX_SMALL)
         command = read(Command, payload)
-        try:
-            signature = base64.b64decode(command.signature, validate=True)
-            self._key.verify(signature, signed_bytes(body))
-        except (ValueError, InvalidSignature):
-            raise BadInput("The signature is not the owner's: sign with the key that the box was given.") from None
+        check(body, command.signature, self._key)
         if command.device != self._device:
             raise BadInput(f"The command is for {command.device}: send it to that box.")
         now = self._clock()
@@ -108,12 +104,22 @@ class Commands:
                 raise BadInput(f"This box does not do {command.name}: upgrade it.")
             detail, facts = deed(command.arguments)
         except EnsuenoError as error:
-            return CommandResult(device=self._device, nonce=command.nonce, done=False, detail=str(error))
+            return self._result(command, str(error))
+        except OSError as error:
+            return self._result(command, f"It could not be done ({error}): look at the box, then sign another.")
         return CommandResult(device=self._device, nonce=command.nonce, done=True, detail=detail, facts=facts)
+
+    def _result(self, command: Command, detail: str) -> CommandResult:
+        """Not done (yet)."""
+        return CommandResult(device=self._device, nonce=command.nonce, done=False, detail=detail)
 
     def _known(self, nonce: str) -> CommandResult | None:
         row = next(iter(self._store.db.execute("SELECT result FROM nonces WHERE nonce = ?", (nonce,))), None)
-        return None if row is None else CommandResult.model_validate_json(row[0])
+        if row is None:
+            return None
+        known = CommandResult.model_validate_json(row[0])
+        unknown = known.detail == BEGUN and nonce not in self._doing
+        return known.model_copy(update={"detail": _NOT_KNOWN}) if unknown else known
 
     def _remember(self, command: Command, result: CommandResult) -> None:
         """Before it is done and after: a command whose link died in the middle is not done twice."""
@@ -142,10 +148,10 @@ def deeds(
         name = arguments.get("bundle")
         if not isinstance(name, str) or not JOB_ID.fullmatch(name):
             raise BadInput("Name the bundle, as `ensueno model list` shows it.")
-        return _program(data_dir, "model", "activate", name), {}
+        return own_command(data_dir, "model", "activate", name), {}
 
     def rollback(arguments: Mapping[str, Any]) -> tuple[str, Facts]:
-        return _program(data_dir, "model", "rollback"), {}
+        return own_command(data_dir, "model", "rollback"), {}
 
     def limits(arguments: Mapping[str, Any]) -> tuple[str, Facts]:
         for name, value in arguments.items():
@@ -164,32 +170,3 @@ def deeds(
         "activate": activate,
         "rollback": rollback,
     }
-
-
-def _program(data_dir: Path, *arguments: str) -> str:
-    """Run one of the box's own commands; its last line. Raises `EnsuenoError` with its sentence."""
-    command = [sys.executable, "-m", "appliance", *arguments, "--data-dir", str(data_dir)]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise EnsuenoError("It took too long and was stopped: try it on the box itself.") from None
-    if answer.returncode != 0:
-        raise EnsuenoError((answer.stderr.strip().splitlines() or ["It failed without a word."])[-1])
-    return (answer.stdout.strip().splitlines() or ["Done."])[-1]
-
-
-def owner_key(path: Path) -> Ed25519PublicKey:
-    """The owner's public key from a PEM file. Raises `BadInput`."""
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError):
-        key = None
-    if not isinstance(key, Ed25519PublicKey):
-        raise BadInput(f"{path} is no Ed25519 public key (PEM): name another mqtt_owner_key.")
-    return key
-
-
-def signed(command: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
-    """A command as it goes on the wire, signed: for the owner's side and the tests."""
-    body = {"v": 1, **command}
-    return json.dumps(body | {"signature": base64.b64encode(key.sign(signed_bytes(body))).decode()}).encode()

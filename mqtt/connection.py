@@ -7,7 +7,7 @@ not acknowledged comes again, from the broker and from the callers' own books on
 
 Everything that happens is an event in one queue, so that its owner is single-threaded:
 
-    for event in connection.turn(now): Opened | Subscribed | Delivery | Sent | Unsubscribed | Closed
+    for event in connection.turn(now): Opened | Subscribed | Delivery | Sent | Unsent | Unsubscribed | Closed
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ _CONNECT_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STEADY = 30.0  # seconds of a life after which the next one may begin soon: two with one name end each other at once
 _TAKEN_OVER = 142  # reason code of DISCONNECT: another client came with our id
+_LARGEST = 5 + 0x0FFF_FFFF  # bytes of a packet that MQTT can say
 _WAITING = 1000  # events not yet looked at: beyond it, what nobody acknowledges (QoS 0) is dropped
 
 
@@ -60,6 +61,13 @@ class Closed:
 @dataclass(frozen=True, slots=True)
 class Sent:
     """The broker acknowledged what `publish` gave this number for (which is no promise that it keeps it)."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """The broker will not have what `publish` gave this number for: it is too large for it, or forbidden to us."""
 
     number: int
 
@@ -91,7 +99,7 @@ class Unsubscribed:
     """The broker sends no more by what an `unsubscribe` named."""
 
 
-Event = Opened | Closed | Sent | Delivery | Subscribed | Unsubscribed
+Event = Opened | Closed | Sent | Unsent | Delivery | Subscribed | Unsubscribed
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,8 @@ class _Life:
         self.client = client
         self.began = self.beat = self.heard = time.monotonic()
         self.open = False
+        self.largest = _LARGEST
+        self.unsent = 0
         self.reason: str | None = None
         self.refused = False
         self.taken_over = False
@@ -218,8 +228,10 @@ class Connection:
         response_topic: str | None = None,
         correlation: bytes | None = None,
     ) -> int | None:
-        """Give it to the broker with QoS 1; returns the number its `Sent` will carry, or None when it cannot go now."""
-        if not self.is_open or self._life is None:
+        """Give it to the broker with QoS 1; returns the number that its `Sent` or `Unsent` will carry, or None when it
+        cannot go now."""
+        life = self._life
+        if not self.is_open or life is None:
             return None
         properties = Properties(PacketTypes.PUBLISH)
         if expiry is not None:
@@ -228,13 +240,20 @@ class Connection:
             properties.ResponseTopic = response_topic
         if correlation is not None:
             properties.CorrelationData = correlation
-        info = self._life.client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        if _size(topic, payload, properties) > life.largest:  # the broker would hang up, each time anew
+            life.unsent -= 1
+            self._events.put((life.number, Unsent(life.unsent)))
+            return life.unsent
+        info = life.client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
-    def subscribe(self, *filters: str, no_local: bool = False) -> None:
-        """Subscribe with QoS 1; a shared subscription knows no `no_local`."""
-        if self.is_open and self._life is not None and filters:
-            self._life.client.subscribe([(one, SubscribeOptions(qos=1, noLocal=no_local)) for one in filters])
+    def subscribe(self, *filters: str) -> None:
+        """Subscribe with QoS 1; what the broker keeps there comes first."""
+        self._subscribe(filters, SubscribeOptions(qos=1))
+
+    def subscribe_to_news(self, *filters: str) -> None:
+        """Subscribe with QoS 1, without what the broker keeps."""
+        self._subscribe(filters, SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND))
 
     def unsubscribe(self, *filters: str) -> None:
         if self.is_open and self._life is not None and filters:
@@ -248,11 +267,13 @@ class Connection:
 
     def close(self) -> None:
         """Part in good order: what was given to the broker goes out first, and the will stays unspoken."""
-        life, self._life = self._life, None
-        if life is not None:
-            life.client.disconnect()
-            life.thread.join(_CONNECT_SECONDS)
-            life.drop()
+        self._part(None)
+
+    def leave(self) -> None:
+        """Part for good: the broker forgets our session too."""
+        for_good = Properties(PacketTypes.DISCONNECT)
+        for_good.SessionExpiryInterval = 0
+        self._part(for_good)
 
     def reset(self) -> None:
         """End the present life; the next begins at once. For a broker that took us but answers nothing."""
@@ -261,6 +282,17 @@ class Connection:
             self._next = 0.0
 
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _part(self, properties: Properties | None) -> None:
+        life, self._life = self._life, None
+        if life is not None:
+            life.client.disconnect(properties=properties)
+            life.thread.join(_CONNECT_SECONDS)
+            life.drop()
+
+    def _subscribe(self, filters: Sequence[str], options: SubscribeOptions) -> None:
+        if self.is_open and self._life is not None and filters:
+            self._life.client.subscribe([(one, options) for one in filters])
 
     def _drain(self) -> list[Event]:
         events: list[Event] = []
@@ -314,6 +346,7 @@ class Connection:
             if reason.is_failure:
                 life.ended(str(reason))
             else:
+                life.largest = getattr(properties, "MaximumPacketSize", _LARGEST)
                 life.open = True
                 tell(Opened(bool(flags.session_present)))
 
@@ -324,8 +357,7 @@ class Connection:
             self._woken()
 
         def on_publish(client: Any, data: Any, mid: int, reason: Any, properties: Any) -> None:
-            if not reason.is_failure:
-                tell(Sent(mid))
+            tell(Unsent(mid) if reason.is_failure else Sent(mid))
 
         def on_subscribe(client: Any, data: Any, mid: int, reasons: Any, properties: Any) -> None:
             tell(Subscribed(sum(reason.is_failure for reason in reasons)))
@@ -364,6 +396,11 @@ class Connection:
         self._next = now + self._pause * random.uniform(0.7, 1.3)  # noqa: S311 so that a fleet does not come at once
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         return Closed(reason, life.refused)
+
+
+def _size(topic: str, payload: bytes, properties: Properties) -> int:
+    """Of the packet, at most."""
+    return 5 + 2 + len(topic.encode()) + 2 + len(properties.pack()) + len(payload)
 
 
 def _delivery(message: paho.MQTTMessage, life: int) -> Delivery:

@@ -13,32 +13,40 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from appliance import __version__
+from appliance.request import GenerationRequest
 from mqtt import messages, topics
 
 _MODELS: tuple[type[BaseModel], ...] = (
     messages.Wish, messages.Accepted, messages.Rejected, messages.Claimed, messages.Progress, messages.End,
     messages.Claim, messages.Presence, messages.Telemetry, messages.Ack, messages.Command, messages.CommandResult,
+    messages.HomeState,
 )  # fmt: skip
 _ANSWERS = ("Accepted", "Rejected", "Claimed", "Progress", "End")
+_PICTURES = ("image", "mask", "strength")  # to start from: over HTTP only
 _LIST = "TelemetryBatch"
-_HOME = "HomeAssistant"
+_OTHERS: dict[str, dict[str, Any]] = {  # which are no json of ours
+    "HomeDiscovery": {"payload": {"type": "object"}, "summary": "A device, as Home Assistant's documentation has it."},
+    "HomePicture": {"contentType": "image/png", "payload": {"type": "string", "format": "binary"}},
+    "HomeWord": {"contentType": "text/plain", "payload": {"type": "string"}},
+}
 
 # channel → (address, who says it, kept on the broker, messages)
 _CHANNELS: dict[str, tuple[str, str, bool, tuple[str, ...]]] = {
-    "jobs": (topics.jobs("{device}"), "requester", False, ("Wish",)),
-    "status": (topics.status("{device}", "{job}"), "device", False, _ANSWERS),
-    "replies": (topics.reply("{requester}"), "device", False, _ANSWERS),
-    "presence": (topics.presence("{device}"), "device", True, ("Presence",)),
-    "telemetry": (topics.telemetry("{device}"), "device", False, ("Telemetry", _LIST)),
-    "ack": (topics.ack("{device}"), "collector", False, ("Ack",)),
-    "commands": (topics.commands("{device}"), "owner", False, ("Command",)),
-    "commandResult": (topics.command_result("{device}", "{nonce}"), "device", False, ("CommandResult",)),
-    "poolJobs": (topics.pool_jobs("{pool}"), "requester", False, ("Wish",)),
-    "claims": (topics.claim("{pool}", "{job}"), "device", True, ("Claim",)),
-    "home": (topics.home("{device}", "{entity}"), "device", True, (_HOME,)),
-    "homeSet": (topics.home_set("{device}", "{entity}"), "homeAssistant", False, (_HOME,)),
-    "homeDiscovery": (topics.home_discovery("{device}"), "device", True, (_HOME,)),
-    "homeBirth": (topics.HOME_BIRTH, "homeAssistant", True, (_HOME,)),
+    "jobs": (topics.jobs("{device}"), "a requester", False, ("Wish",)),
+    "status": (topics.status("{device}", "{job}"), "a device", False, _ANSWERS),
+    "replies": (topics.reply("{requester}"), "a device", False, _ANSWERS),
+    "presence": (topics.presence("{device}"), "a device", True, ("Presence",)),
+    "telemetry": (topics.telemetry("{device}"), "a device", False, ("Telemetry", _LIST)),
+    "ack": (topics.ack("{device}"), "the collector", False, ("Ack",)),
+    "commands": (topics.commands("{device}"), "the owner", False, ("Command",)),
+    "commandResult": (topics.command_result("{device}", "{nonce}"), "a device", False, ("CommandResult",)),
+    "poolJobs": (topics.pool_jobs("{pool}"), "a requester", False, ("Wish",)),
+    "claims": (topics.claim("{pool}", "{job}"), "a device", True, ("Claim",)),
+    "homeState": (topics.home("{device}", "state"), "a device", True, ("HomeState",)),
+    "homePicture": (topics.home("{device}", "picture"), "a device", True, ("HomePicture",)),
+    "homeSet": (topics.home_set("{device}", "{entity}"), "Home Assistant", False, ("HomeWord",)),
+    "homeDiscovery": (topics.home_discovery("{device}"), "a device", True, ("HomeDiscovery",)),
+    "homeBirth": (topics.HOME_BIRTH, "Home Assistant", True, ("HomeWord",)),
 }
 
 
@@ -67,16 +75,16 @@ def _channel(address: str, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _operation(name: str, says: str, kept: bool) -> dict[str, Any]:
     return {
-        "action": "send" if says == "device" else "receive",
-        "summary": f"Said by the {says}.",
+        "action": "send" if says == "a device" else "receive",
+        "summary": f"{says[0].upper()}{says[1:]} says it.",
         "channel": {"$ref": f"#/channels/{name}"},
         "bindings": {"mqtt": {"qos": 1, "retain": kept, "bindingVersion": "0.2.0"}},
     }
 
 
 def _message(name: str) -> dict[str, Any]:
-    if name == _HOME:
-        return {"name": name, "payload": {}, "summary": "As Home Assistant's documentation has it."}
+    if name in _OTHERS:
+        return {"name": name, **_OTHERS[name]}
     found: dict[str, Any] = {"name": name, "payload": {"$ref": f"#/components/schemas/{name}"}}
     if name == "Wish":
         expiry = {"type": "integer", "description": "Seconds the job may wait: after them it never runs."}
@@ -87,15 +95,23 @@ def _message(name: str) -> dict[str, Any]:
 
 
 def _names() -> list[str]:
-    return [*(model.__name__ for model in _MODELS), _LIST, _HOME]
+    return [*(model.__name__ for model in _MODELS), _LIST, *_OTHERS]
 
 
 def _schemas() -> dict[str, Any]:
     template = "#/components/schemas/{model}"
     _, definitions = models_json_schema([(model, "validation") for model in _MODELS], ref_template=template)
     schemas: dict[str, Any] = definitions["$defs"]
+    schemas["Wish"]["properties"] |= _fields()
     schemas[_LIST] = {"type": "array", "items": {"$ref": "#/components/schemas/Telemetry"}, "maxItems": 4096}
     return schemas
+
+
+def _fields() -> dict[str, Any]:
+    """What of a `GenerationRequest` goes over MQTT; what is absent the bundle gives, which also has the limits."""
+    fields = GenerationRequest.model_json_schema(by_alias=False)["properties"]
+    size = {"type": "string", "pattern": "^[0-9]+x[0-9]+$", "description": "Instead of width and height: 128x128."}
+    return {name: schema for name, schema in fields.items() if name not in _PICTURES} | {"size": size}
 
 
 def as_yaml(value: Any, depth: int = 0) -> str:

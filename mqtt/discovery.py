@@ -1,8 +1,9 @@
 """Home Assistant finds the box by itself: one device with its entities, kept on the broker (MQTT discovery).
 
 Words typed into its text field are drawn when they are sent; the button draws the last words again; the select chooses
-the size; the image is the newest picture this door asked for. Sensors read the box's own telemetry-like state. The
-configuration is said at each connection and again when Home Assistant's birth message comes.
+the size; the image is the newest picture this door asked for. The update is a newer installed version of the bundle,
+which it may activate where the owner allows that (`mqtt_home_updates`). Sensors read the box's own telemetry-like
+state. The configuration is said at each connection and again when Home Assistant's birth message comes.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from appliance.progress import Board
 from appliance.request import MAX_PROMPT, GenerationRequest, Offer
 from mqtt import topics
 from mqtt.connection import Delivery
-from mqtt.messages import INLINE_BYTES
+from mqtt.messages import INLINE_BYTES, HomeBundle, HomeState
+from mqtt.updates import Updates
 
 _TEXT_LENGTH = 255  # what Home Assistant allows in a text field
 _EVERY = 10.0  # seconds between two states
+_INSTALL = "install"
 _SENSORS: dict[str, dict[str, Any]] = {
     "jobs_queued": {"name": "Jobs waiting", "state_class": "measurement"},
     "picture_seconds": {
@@ -52,7 +55,8 @@ class Home:
         self,
         device: str,
         url: str,
-        bundle: str,
+        updates: Updates,
+        may_update: bool,
         offer: Offer,
         journal: Journal,
         store: ImageStore,
@@ -61,7 +65,8 @@ class Home:
     ) -> None:
         self._device = device
         self._url = url
-        self._bundle = bundle
+        self._updates = updates
+        self._may_update = may_update
         self._offer = offer
         self._journal = journal
         self._store = store
@@ -75,7 +80,8 @@ class Home:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        return (topics.HOME_BIRTH, *(topics.home_set(self._device, entity) for entity in ("prompt", "draw", "size")))
+        entities = ("prompt", "draw", "size", *(["bundle"] if self._may_update else []))
+        return (topics.HOME_BIRTH, *(topics.home_set(self._device, entity) for entity in entities))
 
     def say(self, publish: Callable[..., int | None]) -> None:
         """The configuration and the state, kept on the broker."""
@@ -101,6 +107,10 @@ class Home:
                 self.say(publish)
         elif delivery.retained:
             return  # an old wish that somebody kept on the broker
+        elif delivery.topic == topics.home_set(self._device, "bundle"):
+            if words == _INSTALL and self._may_update:
+                self._updates.begin()
+                self._state(publish)
         elif delivery.topic == topics.home_set(self._device, "size"):
             self._size = words if words in self._sizes else self._size
             self._state(publish)
@@ -124,7 +134,8 @@ class Home:
         return {
             "device": {
                 "identifiers": [f"ensueno-{self._device}"], "name": self._device, "manufacturer": "Ensueño",
-                "model": self._bundle, "sw_version": __version__, "configuration_url": self._url,
+                "model": f"{self._updates.name} {self._updates.installed}", "sw_version": __version__,
+                "configuration_url": self._url,
             },
             "origin": {"name": "ensueno", "sw_version": __version__},
             "availability": [
@@ -161,16 +172,20 @@ class Home:
                 value_template="{{ value_json.size }}", options=self._sizes,
             ),
             "bundle": control(
-                "update", "bundle", "Model bundle", state_topic=state, title="Model bundle",
-                value_template="{{ {'installed_version': value_json.bundle, 'latest_version': value_json.bundle}"
-                " | tojson }}",
+                "update", "bundle", "Model bundle", state_topic=state, title=self._updates.name,
+                value_template="{{ value_json.model | tojson }}",
+                **({"command_topic": command("bundle"), "payload_install": _INSTALL} if self._may_update else {}),
             ),
         }  # fmt: skip
 
     def _state(self, publish: Callable[..., int | None]) -> None:
         numbers = {name: value for name, value in self._figures().items() if name in _SENSORS}
-        state = {"prompt": self._prompt[:_TEXT_LENGTH], "size": self._size, "bundle": self._bundle, **numbers}
-        publish(topics.home(self._device, "state"), json.dumps(state).encode(), retain=True)
+        updates = self._updates
+        bundle = HomeBundle(
+            installed_version=updates.installed, latest_version=updates.latest, in_progress=updates.busy
+        )
+        state = HomeState(prompt=self._prompt[:_TEXT_LENGTH], size=self._size, model=bundle, **numbers)
+        publish(topics.home(self._device, "state"), state.model_dump_json().encode(), retain=True)
 
     def _draw(self) -> None:
         try:

@@ -19,7 +19,7 @@ from appliance.request import GenerationRequest, Offer
 from mqtt import topics
 from mqtt.answers import Answers, Publish
 from mqtt.askers import Asker, Askers
-from mqtt.connection import Delivery, Sent
+from mqtt.connection import Delivery, Sent, Unsent
 from mqtt.messages import MAX_WISH, Progress, Reason, Rejected, Wish, WrongVersion, read_json, read_wish
 
 _REASONS: list[tuple[type[EnsuenoError], Reason, bool]] = [
@@ -36,6 +36,8 @@ _REASONS: list[tuple[type[EnsuenoError], Reason, bool]] = [
 _PROGRESS_EVERY = 1.0
 _LOOK_EVERY = 5.0  # seconds between two looks at every open job: a lost ring costs at most that
 _TELLING = 8  # ends on their way to the broker at once
+_TRIES = 3  # connections that end with an end on its way until it goes without pictures: to what is over its
+# message_size_limit Mosquitto answers with a code that MQTT does not have there, and the connection is over
 
 
 class Refused(EnsuenoError):  # noqa: N818 as in appliance.errors
@@ -89,6 +91,14 @@ class JobDoor:
             self._answers.state(publish, job, asker)
         return job
 
+    def knows(self, job_id: str) -> bool:
+        """Whether the job is in the journal."""
+        try:
+            self._journal.job(job_id)
+        except NotFound:
+            return False
+        return True
+
     def cancel(self, wish: Wish, asker: Asker) -> None:
         """Cancel; the end is told as any other. Raises `NotFound`."""
         job = self._journal.cancel(wish.id)
@@ -131,21 +141,26 @@ class JobDoor:
 
 
 class Ends:
-    """Tells each end until the broker has it, and progress on the way."""
+    """Tells each end until the broker has it, and progress on the way. `told` hears whose end it has whole."""
 
-    def __init__(self, journal: Journal, board: Board, askers: Askers, answers: Answers) -> None:
+    def __init__(
+        self, journal: Journal, board: Board, askers: Askers, answers: Answers, told: Callable[[Asker], None]
+    ) -> None:
         self._journal = journal
         self._board = board
         self._askers = askers
         self._answers = answers
-        self._on_the_way: dict[str, set[int]] = {}
+        self._told = told
+        self._on_the_way: dict[str, set[int]] = {}  # with no number left it is told, and still to be noted
+        self._failed: Counter[str] = Counter()  # how often the broker did not take an end
         self._open: dict[str, Asker] = {}
         self._looked = float("-inf")
         self._told_progress: dict[str, float] = {}
         self.suppressed = 0
 
     def begin_again(self) -> None:
-        """The connection was lost: what the broker did not acknowledge is told anew."""
+        """The connection was lost, perhaps by what was on its way: it is told anew."""
+        self._failed.update(self._on_the_way.keys())
         self._on_the_way.clear()
         self._looked = float("-inf")
 
@@ -156,6 +171,7 @@ class Ends:
     def turn(self, publish: Publish, rung: Iterable[str], now: float, may_tell: Callable[[Asker], bool | None]) -> None:
         """Look at the jobs that rang, or at all of them when it is time; `may_tell` knows a pool's job that is lost,
         and says None while it cannot know."""
+        self._note_told()
         rung = set(rung)
         if ANYTHING in rung or now - self._looked >= _LOOK_EVERY:
             self._looked = now
@@ -164,17 +180,25 @@ class Ends:
         for job_id in [job_id for job_id in self._open if job_id in rung]:
             self._look(publish, self._open[job_id], now, may_tell)
 
-    def sent(self, event: Sent) -> Asker | None:
-        """The broker has one more of them; returns whose end it has whole now."""
-        for job_id, numbers in self._on_the_way.items():
+    def unsent(self, event: Unsent) -> None:
+        """The broker will not have one of them: it is told again without pictures. Refused that way too, it counts as
+        told, since nothing more can be done: who asks again hears it again."""
+        job_id = next((job_id for job_id, numbers in self._on_the_way.items() if event.number in numbers), None)
+        if job_id is None:
+            return
+        if self._failed[job_id] >= _TRIES:
+            logging.warning("The broker refuses the end of %s: check its ACL and its limits.", job_id)
+            self.sent(Sent(event.number))
+            return
+        self._failed[job_id] = _TRIES
+        del self._on_the_way[job_id]
+        self._looked = float("-inf")
+
+    def sent(self, event: Sent) -> None:
+        """The broker has one more of them."""
+        for numbers in self._on_the_way.values():
             numbers.discard(event.number)
-            if not numbers:
-                del self._on_the_way[job_id]
-                self._askers.told(job_id)
-                self._open.pop(job_id, None)
-                self._looked = float("-inf")  # others may wait for this one's place
-                return self._askers.of(job_id)
-        return None
+        self._note_told()
 
     @property
     def open(self) -> int:
@@ -195,14 +219,28 @@ class Ends:
         elif not ours:
             self.suppressed += 1
             self._drop(asker)
-        elif len(self._on_the_way) < _TELLING:
-            numbers = self._answers.end(publish, job, asker)
+        elif sum(map(bool, self._on_the_way.values())) < _TELLING:
+            tell = self._answers.bare_end if self._failed[asker.job] >= _TRIES else self._answers.end
+            numbers = tell(publish, job, asker)
             if numbers is not None:
                 self._on_the_way[asker.job] = numbers
             self._told_progress.pop(asker.job, None)
 
+    def _note_told(self) -> None:
+        """Raises `NoRoom`: what could not be noted is tried again, and told to nobody a second time meanwhile."""
+        for job_id in [job_id for job_id, numbers in self._on_the_way.items() if not numbers]:
+            self._askers.told(job_id)
+            del self._on_the_way[job_id]
+            self._failed.pop(job_id, None)
+            self._open.pop(job_id, None)
+            self._looked = float("-inf")  # others may wait for this one's place
+            asker = self._askers.of(job_id)
+            if asker is not None:
+                self._told(asker)
+
     def _drop(self, asker: Asker) -> None:
         self._askers.drop(asker.job)
+        self._failed.pop(asker.job, None)
         self._open.pop(asker.job, None)
 
     def _tell_progress(self, publish: Publish, job: Job, asker: Asker, now: float) -> None:

@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from appliance.bundles.slots import Slots
 from appliance.config import Settings
 from appliance.device import health
 from appliance.device.admission import Admission
-from appliance.errors import BadInput, EnsuenoError, NotFound, kept_status
+from appliance.errors import BadInput, EnsuenoError, NoRoom, NotFound, Unavailable, kept_status
 from appliance.images import ImageStore
 from appliance.journal import Journal
 from appliance.lock import only_one
@@ -37,7 +37,7 @@ from mqtt.address import Address, address_of
 from mqtt.answers import Answers
 from mqtt.askers import Asker, Askers
 from mqtt.condition import Condition
-from mqtt.connection import Closed, Connection, Delivery, Event, Opened, Sent, Subscribed
+from mqtt.connection import Closed, Connection, Delivery, Event, Opened, Sent, Subscribed, Unsent
 from mqtt.discovery import Home
 from mqtt.jobs import Ends, JobDoor
 from mqtt.messages import Ack, CommandResult, read
@@ -47,6 +47,7 @@ from mqtt.presence import Birth
 from mqtt.sender import Sender
 from mqtt.store import Store
 from mqtt.telemetry import Telemetry
+from mqtt.updates import Updates
 from mqtt.waker import Waker
 
 if TYPE_CHECKING:
@@ -72,16 +73,18 @@ class Link:
         )
         condition = Condition(self._board, partial(health.look, settings.data_dir, settings.reserve_mib << 20))
         askers = Askers(self._store)
-        askers.forget_old()
+        self._trouble: str | None = None
+        with self._patiently():
+            askers.forget_old()
         page = addresses(settings.host, settings.port, settings.scheme)[-1]
         images = ImageStore(settings.images_dir)
         answers = Answers(self.device, self._journal, images, lambda path: page + path)
         self._door = JobDoor(self._journal, manifest.offer(), self._board, askers, answers)
-        self._ends = Ends(self._journal, self._board, askers, answers)
+        self._ends = Ends(self._journal, self._board, askers, answers, self._told)
         outbox = Outbox(self._store, self.device)
         self._telemetry = Telemetry(outbox, self._journal, self._board, condition.health, self.own_figures)
         self._sender = Sender(outbox, self.device)
-        session = self._store.count("session")
+        session = self._begun()
         self._birth = Birth(self.device, session, self._store.boot, page, manifest.title)
         self.connection = Connection(address, f"ensueno-{self.device}", woken=self._waker.wake)
         self.connection.will = self._birth.will
@@ -104,10 +107,10 @@ class Link:
         }
         self.home: Home | None = None
         if settings.mqtt_home:
-            offer = manifest.offer()
             self.home = Home(
-                self.device, page, manifest.title, offer, self._journal, images, self._board, self._telemetry.numbers
-            )
+                self.device, page, Updates(settings.data_dir, manifest), settings.mqtt_home_updates, manifest.offer(),
+                self._journal, images, self._board, self._telemetry.numbers,
+            )  # fmt: skip
             self._on_topic |= dict.fromkeys(self.home.filters, self._on_home)
         self.commands: Commands | None = None
         if settings.mqtt_owner_key is not None:
@@ -118,20 +121,14 @@ class Link:
             self._on_topic[topics.commands(self.device)] = self._on_command
 
     def turn(self, rung: Iterable[str], now: float) -> None:
-        """One look at the broker and at the box."""
+        """One look at the broker and at the box. What a full disk stops is tried again at the next."""
+        self._trouble, before = None, self._trouble
         for event in self.connection.turn(now):
-            self._on(event, now)
-        if self.pool is not None:
-            self.pool.turn(now)
-            self._give_up(self.pool)
-        self._telemetry.turn(now)
-        if self.connection.is_open:
-            self._ends.turn(self.connection.publish, rung, now, self._may_tell)
-            self._sender.turn(self.connection.publish, now)
-            if self.home is not None:
-                self.home.turn(self.connection.publish, now)
-            for result in self.commands.results() if self.commands is not None else ():
-                self._tell(result)
+            with self._patiently(before):
+                self._on(event, now)
+        for part in (self._turn_pool, self._telemetry.turn, partial(self._turn_ends, rung), self._turn_others):
+            with self._patiently(before):
+                part(now)
         if self.connection.is_answered(now) or not self.connection.is_open:  # without a broker its lives go on
             notify.working()
 
@@ -183,6 +180,42 @@ class Link:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def _patiently(self, said: str | None = None) -> Iterator[None]:
+        """A full disk, or a busy file, ends nothing: it is said once, unless it was `said` in the turn before."""
+        try:
+            yield
+        except (NoRoom, Unavailable) as error:
+            if str(error) not in (said, self._trouble):
+                logging.warning("%s", error)
+            self._trouble = str(error)
+
+    def _begun(self) -> int:
+        """The number of this start; on a full disk the next one has it too."""
+        try:
+            return self._store.count("session")
+        except NoRoom as error:
+            logging.warning("%s", error)
+            return int(self._store.fact("session") or 0) + 1
+
+    def _turn_pool(self, now: float) -> None:
+        if self.pool is not None:
+            self.pool.turn(now)
+            self._give_up(self.pool)
+
+    def _turn_ends(self, rung: Iterable[str], now: float) -> None:
+        if self.connection.is_open:
+            self._ends.turn(self.connection.publish, rung, now, self._may_tell)
+
+    def _turn_others(self, now: float) -> None:
+        if not self.connection.is_open:
+            return
+        if self.home is not None:
+            self.home.turn(self.connection.publish, now)
+        for result in self.commands.results() if self.commands is not None else ():
+            self._tell(result)
+        self._sender.turn(self.connection.publish, now)
+
     def _on(self, event: Event, now: float) -> None:
         match event:
             case Opened(session_present):
@@ -197,11 +230,15 @@ class Link:
                 if refused:
                     logging.warning("The broker forbids %d topics to %s: check its ACL.", refused, self.device)
             case Sent():
-                told = self._ends.sent(event)
-                if told is not None and self.pool is not None:
-                    self.pool.ended(told)
+                self._ends.sent(event)
+            case Unsent():
+                self._ends.unsent(event)
             case Delivery(topic=topic):
                 self._on_topic.get(topic, self._on_other)(event)
+
+    def _told(self, asker: Asker) -> None:
+        if self.pool is not None:
+            self.pool.ended(asker)
 
     def _on_opened(self, session_present: bool, now: float) -> None:
         """The broker may have forgotten everything: subscribe, say who we are, and tell again what is untold."""
@@ -227,7 +264,7 @@ class Link:
         self.connection.acknowledge(delivery)
 
     def _on_ack(self, delivery: Delivery) -> None:
-        with contextlib.suppress(BadInput):
+        with contextlib.suppress(BadInput), self._patiently(self._trouble):  # it is sent again, and so is the ack
             self._sender.acknowledged(read(Ack, delivery.payload))
         self.connection.acknowledge(delivery)
 

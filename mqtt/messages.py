@@ -10,8 +10,8 @@ that one), `end`. Answers go to `…/jobs/<job>/status` and, with the asker's co
 An answer may come more than once.
 
 **Pictures.** An `end` on a response topic carries each picture's PNG as base64 (`png`) while all the job's pictures
-together have at most `INLINE_BYTES`; beyond that, and always on the status topic, which others may read, there is the
-`url` of the box's own HTTP door, with `sha256` and `bytes` to check what was fetched.
+together have at most `INLINE_BYTES` and the broker takes as much; beyond that, and always on the status topic, which
+others may read, there is the `url` of the box's own HTTP door, with `sha256` and `bytes` to check what was fetched.
 
 **Telemetry.** `Telemetry` is numbered by `seq` from 1 without a gap within a `session`, which is the life of one outbox
 file (a lost disk begins another). A message on the wire is one object or a list of them. `kind`: `sample` (numbers at
@@ -25,10 +25,11 @@ durable and then answers with `Ack`: all up to and with `upto` are kept, and so 
 a late will of an older one is told from news. `boot` names the outbox: two devices with one name differ in it.
 
 **Pool.** A `Claim` is kept on the broker: this `device` owns the job for `lease` seconds from when the claim was seen
-(no clocks are compared). The highest `epoch` counts; within one epoch the first that the broker took.
+(no clocks are compared). The highest `epoch` counts; within one epoch the first that the broker took. An empty message
+takes a claim away; on `~device` it is that device's word to itself.
 
 **Commands.** `Command.signature` is base64 of the Ed25519 signature over `signed_bytes(command)`: the object without
-`signature`, canonical json (sorted keys, no spaces, UTF-8).
+`signature`, canonical json (sorted keys, no spaces, UTF-8). While it is being done its result has the detail `Begun.`
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ import base64
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from appliance.errors import BadInput, TooLarge
 from appliance.ids import JOB_ID
@@ -50,13 +52,22 @@ MAX_WISH = 64 << 10  # bytes of a job's message, as of a request over HTTP
 MAX_TELEMETRY = 256 << 10  # bytes of one message of telemetry
 MAX_SMALL = 64 << 10  # bytes of every other payload
 INLINE_BYTES = 1 << 20  # of PNG in one answer: 1.4 MB as base64, below Mosquitto's 2,000,000 for a packet
+BEGUN = "Begun."
 MAX_RANGES = 256  # in one `Ack` or one `lost`
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 JobId = Annotated[str, Field(pattern=f"^{JOB_ID.pattern}$")]
 Sequence = Annotated[int, Field(ge=1, le=2**53)]
-Range = tuple[Sequence, Sequence]  # first and last, both within
 Version = Literal[1]
+
+
+def _in_order(pair: tuple[int, int]) -> tuple[int, int]:
+    if pair[0] > pair[1]:
+        raise PydanticCustomError("order", "must not end before it begins")
+    return pair
+
+
+Range = Annotated[tuple[Sequence, Sequence], AfterValidator(_in_order)]  # first and last, both within
 
 
 class Message(BaseModel):
@@ -220,11 +231,14 @@ class Ack(Message):
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
+CommandName = Literal["activate", "rollback", "limits", "restart_engine", "diagnostics"]
+
+
 class Command(Message):
     """An order of the owner; done once, before `expires`, if its signature is the owner's."""
 
     device: Name
-    name: Literal["activate", "rollback", "limits", "restart_engine", "diagnostics"]
+    name: CommandName
     nonce: str = Field(pattern=r"^[A-Za-z0-9_-]{16,64}$")
     expires: float = Field(ge=0, le=1e11, description="Unix seconds.")
     arguments: dict[str, str | int | float | bool] = Field(default={}, max_length=16)
@@ -239,6 +253,28 @@ class CommandResult(Message):
     done: bool
     detail: str
     facts: dict[str, str | int | float | bool] = {}
+
+
+# --- Home Assistant --------------------------------------------------------------------------------------------------
+
+
+class HomeBundle(BaseModel):
+    """The bundle, as its update entity reads it."""
+
+    installed_version: str
+    latest_version: str
+    in_progress: bool
+
+
+class HomeState(BaseModel):
+    """What its entities show; each sensor's number is a field of its own."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, float]
+
+    prompt: str = Field(max_length=255)
+    size: str
+    model: HomeBundle
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -3,18 +3,17 @@
 It has a connection of its own, since Receive Maximum is fixed at connect and the box's own jobs must not wait behind
 the pool's. Claims go by the box's main connection for the same reason: a claim that comes back must not wait behind the
 jobs that wait for it. The broker hands each job to one box (`$share`), and never a dead box's to another: the requester
-sends it again, and the claim decides who owns it. A claim is kept on the broker; every box of the pool reads them all.
+sends it again, and the claim decides who owns it. A claim is kept on the broker; every box of the pool hears them all.
 
-* A job without a living claim is claimed with the next epoch. The broker's order decides between two boxes that do so
-  at once: the first claim of an epoch is the owner's, and whoever reads its own one after another's has lost.
+* A job without a living claim is claimed with the next epoch. What the broker keeps of it is read first (`looks.py`).
+* The broker's order decides between two boxes that claim at once: the first claim of an epoch is the owner's, and
+  whoever reads its own one after another's has lost.
 * The owner claims again and again while the job is open. A claim that was not renewed for its lease is dead.
-* A box that comes back and finds that another has claimed its job with a higher epoch stops drawing it and tells no
-  end: the double run is suppressed at its second end, and counted.
+* A box that comes back reads the claims of its own jobs before it says a word of them. Where another has claimed one
+  with a higher epoch, it stops drawing and tells no end: the double run is suppressed at its second end, and counted.
 * The claim of a job that has ended goes before every other, whatever its epoch.
 * A broker that was killed may have forgotten all claims. Each box then says its own again, those of the jobs it ended
-  in the last hour too, and takes no job before the others have had the time for it. Nor does it take one, or tell an
-  end, before it has read what claims there are now: it says one more (`fence`) and waits until that has come back
-  behind them.
+  in the last hour too, and takes no job before the others have had the time for it.
 
 Leases are measured from when a claim was read, so no two clocks are ever compared.
 """
@@ -32,6 +31,7 @@ from mqtt.answers import Answers
 from mqtt.askers import Asker, Askers
 from mqtt.connection import Closed, Connection, Delivery, Event, Opened, Subscribed, Unsubscribed
 from mqtt.jobs import JobDoor, Refused, asker_of
+from mqtt.looks import Looks
 from mqtt.messages import Claim, Claimed, Wish, read
 
 LEASE = 15.0  # seconds
@@ -53,14 +53,16 @@ class _Known:
         return self.claim.ended or now - self.read <= self.claim.lease
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
-    """A job that is claimed: accepted once the claim came back as the first of its epoch."""
+    """A job that nobody owns as far as we know: its claim is looked at, then claimed with `epoch`, and it is accepted
+    once that claim came back as the first of its epoch."""
 
     wish: Wish
     delivery: Delivery
     connection: Connection  # that it came by
-    epoch: int
+    since: float
+    epoch: int | None = None
 
 
 class Claims:
@@ -142,13 +144,11 @@ class Pool:
         self._waiting: dict[str, _Waiting] = {}
         self._renewed: dict[str, float] = {}
         self._taking = False
-        self._fence = f"fence-{answers.device}"
+        self._looks = Looks(name, answers.device, main, self._looked)
         self._now = 0.0
-        self._fenced = False  # it was said on this connection,
-        self._read_all = False  # and came back: behind all claims that the broker keeps
         self._known = known  # the broker had a session of ours, unless it forgot it
         self._patient_until = 0.0  # the others say theirs again meanwhile
-        self._settled = False  # what claims there are is known
+        self._settled = False  # what the others say can be heard, and they had the time to say it
         self._retell: deque[Asker] = deque()
         self.shares = False  # the broker hands us jobs
         self.lost: deque[str] = deque()  # jobs that another box has taken from us
@@ -161,9 +161,11 @@ class Pool:
             self._on(event, now)
         if self._main.is_open:
             mine = [asker for asker in self._askers.waiting() if asker.pool == self.name]
+            self._give_back_stale(now)
+            self._looks.want([*(asker.job for asker in mine), *self._waiting])
+            self._looks.turn(now)
             self._renew(mine, now)
-            self._say_fence()
-            self._settled = self._read_all and now >= self._patient_until
+            self._settled = self._looks.caught_up and now >= self._patient_until
             self._take_or_not(self._settled and len(mine) + len(self._waiting) < MOST_OPEN)
 
     def take(self, wish: Wish, delivery: Delivery, connection: Connection, now: float) -> None:
@@ -181,7 +183,7 @@ class Pool:
             error = Refused("not_ready", "The pool's claims are being read: ask again in a moment.", retry=True)
             self._door.refuse(connection.publish, error, asker_of(delivery))
         else:
-            self._claim(wish, delivery, connection)
+            self._await(_Waiting(wish, delivery, connection, now), now)
             return
         connection.acknowledge(delivery)
 
@@ -205,10 +207,11 @@ class Pool:
             self._renewed.pop(asker.job, None)
 
     def main_opened(self, session_present: bool, now: float) -> None:
-        """The main connection is there again: read all claims, and say ours. A broker that forgot us forgot them."""
+        """The main connection is there again: hear all claims, and say ours. A broker that forgot us forgot them."""
         self._renewed.clear()
-        self._read_all = self._fenced = self._settled = False
-        self._main.subscribe(topics.claims(self.name))
+        self._settled = False
+        self._looks.begin()
+        self._main.subscribe_to_news(topics.claims(self.name))
         if not session_present:
             self.claims.forget_open()  # the order in which they are said now decides
         if self._known and not session_present:
@@ -219,17 +222,17 @@ class Pool:
 
     def main_closed(self) -> None:
         """No claim can come back: the broker brings these jobs again, or who asked asks again."""
-        for waiting in self._waiting.values():
-            waiting.connection.acknowledge(waiting.delivery)
-        self._waiting.clear()
+        self._looks.begin()
+        for job_id in list(self._waiting):
+            self._give_back(job_id)
 
     def heard(self, delivery: Delivery, now: float) -> None:
-        """A claim."""
+        """A claim, or our own word behind those that we asked for."""
+        if delivery.topic == self._looks.topic:
+            self._looks.heard(delivery, now)
+            return
         job_id = topics.job_of(delivery.topic)
         if job_id is None or delivery.topic != topics.claim(self.name, job_id):
-            return
-        if job_id == self._fence:
-            self._read_all = True
             return
         try:
             claim = read(Claim, delivery.payload) if delivery.payload else None
@@ -267,28 +270,55 @@ class Pool:
         """A claim was read: what waited for it is ours or another's; what we had may be lost."""
         holder = self.claims.holder(job_id)
         waiting = self._waiting.get(job_id)
-        if waiting is not None and holder is not None and holder[1] >= waiting.epoch:
-            del self._waiting[job_id]
-            self.take(waiting.wish, waiting.delivery, waiting.connection, now)
+        epoch = None if waiting is None else waiting.epoch
+        if epoch is not None and holder is not None and holder[1] >= epoch:
+            self._take_up(job_id, now)
         elif holder is not None and holder[0] != self._device:
             asker = self._askers.of(job_id)
             later = asker is not None and holder[1] > (asker.epoch or 0)
             if asker is not None and asker.pool == self.name and (later or self.claims.ended(job_id)):
                 self.lost.append(job_id)
 
-    def _claim(self, wish: Wish, delivery: Delivery, connection: Connection) -> None:
-        """Say that it is ours; whether it is, the broker's order will tell."""
-        before = self._waiting.get(wish.id)
+    def _await(self, waiting: _Waiting, now: float) -> None:
+        """It may be ours: look what the broker knows of it."""
+        job_id = waiting.wish.id
+        before = self._waiting.get(job_id)
         if before is not None:  # asked again meanwhile
+            waiting.since, waiting.epoch = before.since, before.epoch
             before.connection.acknowledge(before.delivery)
-        if connection is self._main:  # the claim comes back this way: nothing may wait here
-            connection.acknowledge(delivery)
-        epoch = self.claims.next_epoch(wish.id)
-        if self._say(wish.id, epoch) is None:  # too much is on its way: who asked asks again
-            self._waiting.pop(wish.id, None)
-            connection.acknowledge(delivery)
-        else:
-            self._waiting[wish.id] = _Waiting(wish, delivery, connection, epoch)
+        if waiting.connection is self._main:  # the claim comes back this way: nothing may wait here
+            waiting.connection.acknowledge(waiting.delivery)
+        self._waiting[job_id] = waiting
+        if self._looks.seen(job_id):
+            self._looked(job_id, now)
+
+    def _looked(self, job_id: str, now: float) -> None:
+        """All that the broker keeps of its claim was read. Nobody's: say that it is ours, and its order will tell."""
+        waiting = self._waiting.get(job_id)
+        if waiting is None or waiting.epoch is not None:
+            return
+        if self.claims.owner(job_id, now) is not None:
+            self._take_up(job_id, now)
+            return
+        waiting.epoch = self.claims.next_epoch(job_id)
+        if self._say(job_id, waiting.epoch) is None:  # too much is on its way: who asked asks again
+            self._give_back(job_id)
+
+    def _take_up(self, job_id: str, now: float) -> None:
+        """It waits no longer: an owner is known."""
+        waiting = self._waiting.pop(job_id)
+        self.take(waiting.wish, waiting.delivery, waiting.connection, now)
+
+    def _give_back(self, job_id: str) -> None:
+        """It waits no longer: who asked asks again."""
+        waiting = self._waiting.pop(job_id, None)
+        if waiting is not None:
+            waiting.connection.acknowledge(waiting.delivery)
+
+    def _give_back_stale(self, now: float) -> None:
+        """What waits for a claim that the broker dropped on its way back would keep its place for ever."""
+        for job_id in [job_id for job_id, waiting in self._waiting.items() if now - waiting.since > LEASE]:
+            self._give_back(job_id)
 
     def _accept(self, wish: Wish, delivery: Delivery, epoch: int | None) -> None:
         holder = self.claims.holder(wish.id)
@@ -298,7 +328,8 @@ class Pool:
             self._door.accept(self.connection.publish, wish, noted, delivery)
         except EnsuenoError as error:
             self._door.refuse(self.connection.publish, error, noted)
-            self._main.publish(topics.claim(self.name, wish.id), b"", retain=True)  # it is another's to try
+            if not self._door.knows(wish.id):  # else this was another body for a job that stays ours
+                self._main.publish(topics.claim(self.name, wish.id), b"", retain=True)  # it is another's to try
 
     def _take_or_not(self, room: bool) -> None:
         """Be in the share while there is room and health: a box outside it is handed nothing."""
@@ -313,8 +344,9 @@ class Pool:
         while self._retell and self._say(self._retell[0].job, self._retell[0].epoch or 1, ended=True) is not None:
             self._retell.popleft()
         for asker in mine:
-            due = now - self._renewed.get(asker.job, float("-inf")) >= RENEW
-            if due and self.claims.owner(asker.job, now) in (None, self._device):
+            due = self._looks.seen(asker.job) and now - self._renewed.get(asker.job, float("-inf")) >= RENEW
+            open_ = not self.claims.ended(asker.job)  # its end, told once, is told again with no new claim
+            if due and open_ and self.claims.owner(asker.job, now) in (None, self._device):
                 self._renewed[asker.job] = now
                 self._say(asker.job, self._epoch_of(asker))
 
@@ -326,13 +358,6 @@ class Pool:
         epoch = self.claims.next_epoch(asker.job)
         self._askers.note(Asker(asker.job, pool=self.name, epoch=epoch))
         return epoch
-
-    def _say_fence(self) -> None:
-        """After our own claims, so that it comes back when their places among the others' are known."""
-        if not self._fenced and not self._retell:
-            fence = Claim(job=self._fence, device=self._device, epoch=1, lease=LEASE, ended=True)
-            said = self._main.publish(topics.claim(self.name, self._fence), fence.as_bytes(), expiry=int(LEASE))
-            self._fenced = said is not None
 
     def _say(self, job_id: str, epoch: int, *, ended: bool = False) -> int | None:
         claim = Claim(job=job_id, device=self._device, epoch=epoch, lease=LEASE, ended=ended)

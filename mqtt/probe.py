@@ -26,7 +26,7 @@ def look(settings: Settings) -> str:
     if settings.mqtt_pool:
         topics.checked_name(settings.mqtt_pool)
     if settings.mqtt_owner_key is not None:
-        from mqtt.commands import owner_key  # and with it the cryptography, only where it is needed
+        from mqtt.signing import owner_key  # and with it the cryptography, only where it is needed
 
         owner_key(settings.mqtt_owner_key)
     try:

@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ class Requester:
             self._cancel(asking)
             raise
         finally:
-            self._connection.close()
+            self._connection.leave()
         if asking.refusal is not None:
             raise _refusal(asking.refusal)
         assert asking.end is not None  # noqa: S101 `over` says so
@@ -226,18 +227,26 @@ def on_broker(fields: dict[str, Any], requester: Requester, target: Target, job_
 def png_of(picture: Picture) -> bytes:
     """The picture's file: from the answer, or from the box's HTTP door; checked. Raises `Unavailable`."""
     if picture.png is not None:
-        data = base64.b64decode(picture.png)
+        data = _decoded(picture.png)
     elif picture.url is not None and picture.url.startswith(("http://", "https://")):
         try:
             with urllib.request.urlopen(picture.url, timeout=_HTTP_SECONDS) as answer:  # noqa: S310 checked above
                 data = answer.read(picture.bytes + 1)
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise Unavailable(f"The picture is drawn, but {picture.url} cannot be reached ({error}).") from None
     else:
         raise Unavailable("The picture is drawn, but the box says no address for it: ask its owner.")
     if hashlib.sha256(data).hexdigest() != picture.sha256:
         raise Unavailable("The picture came damaged: ask again with the same --id.")
     return data
+
+
+def _decoded(png: str) -> bytes:
+    """What is no base64 is as damaged as what has another sum."""
+    try:
+        return base64.b64decode(png)
+    except ValueError:
+        return b""
 
 
 def _refusal(rejected: Rejected) -> EnsuenoError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from appliance.errors import NoRoom
 from mqtt import topics
 from mqtt.answers import Publish
 from mqtt.messages import Ack
@@ -39,7 +42,8 @@ class Sender:
 
     def turn(self, publish: Publish, now: float) -> None:
         """Send. Nothing here waits."""
-        self._outbox.report_lost()
+        with contextlib.suppress(NoRoom):  # what is there can be sent, and makes room
+            self._outbox.report_lost()
         oldest = self._outbox.oldest
         if oldest != self._oldest or oldest is None:
             self._oldest, self._since = oldest, now

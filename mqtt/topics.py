@@ -12,6 +12,7 @@
 | ensueno/v1/D/home/…            | D ↔ Home Assistant     | some | plain values (`discovery.py`)                 |
 | ensueno/v1/pools/P/jobs        | requester → one of P   |      | `Wish`; boxes read `$share/P/…`               |
 | ensueno/v1/pools/P/claims/J    | box → all of P         | yes  | `Claim`: who owns a pool's job                |
+| ensueno/v1/pools/P/claims/~D   | box → itself           |      | nothing: comes back behind what it asked for  |
 | ensueno/v1/replies/R           | D → requester          |      | `Answer`, pictures inline when they fit       |
 
 A device may write its own `ensueno/v1/D/#`, `…/replies/#` and the claims of its pools, and read its own `jobs`, `ack`,
@@ -30,6 +31,7 @@ ROOT = "ensueno/v1"
 REPLIES = f"{ROOT}/replies/"
 POOL = "default"  # every box is in it unless told otherwise
 HOME_BIRTH = "homeassistant/status"
+HOME_DISCOVERIES = "homeassistant/device/+/config"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # a device, a pool or a requester: also a certificate's CN
 RESERVED = frozenset({"pools", "replies"})
 
@@ -109,6 +111,11 @@ def pool_share(pool: str) -> str:
 
 def claim(pool: str, job_id: str) -> str:
     return f"{ROOT}/pools/{pool}/claims/{job_id}"
+
+
+def fence(pool: str, device: str) -> str:
+    """Beside the claims, and no job's: an id never begins with a tilde."""
+    return f"{ROOT}/pools/{pool}/claims/~{device}"
 
 
 def claims(pool: str) -> str:

@@ -39,7 +39,7 @@ ONE_FILE_ONLY = {
     "pycuda": {"appliance/engines/cuda.py"},
     "cuda": {"appliance/engines/cuda_graph.py"},
     "apsw": {"appliance/journal/database.py", "appliance/journal_check.py", "mqtt/store.py"},
-    "cryptography": {"appliance/network/certificate.py", "mqtt/commands.py"},
+    "cryptography": {"appliance/network/certificate.py", "mqtt/signing.py"},
     "paho": {"mqtt/connection.py"},
     "gunicorn": {"appliance/web/server.py"},
     "segno": {"appliance/network/qr.py"},

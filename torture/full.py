@@ -22,6 +22,7 @@ from torture.requesters import Requesters, promise, wish
 from torture.rest import keep_until_rest
 
 MIB = 48
+_DETACH = 2  # MNT_DETACH
 RESERVE_MIB = 4
 PROMPTLY = 1.0  # seconds for a refusal
 _KEPT = 60  # pictures; a small disk takes no more
@@ -125,8 +126,8 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 
 def unmount(folder: Path) -> None:
-    """Take the small disk away, with what is on it."""
-    ctypes.CDLL(None).umount2(os.fsencode(folder), 0)
+    """Take the small disk away, with what is on it, though somebody may still hold a file there."""
+    ctypes.CDLL(None).umount2(os.fsencode(folder), _DETACH)
 
 
 def _sum_up(verdict: FullVerdict, history: History) -> None:

@@ -30,7 +30,7 @@ import appliance.worker.process as worker
 from appliance import config
 from appliance.config import BUNDLED, Settings
 from appliance.engines.faulty import Faulty
-from mqtt import connection, jobs, link, pool, requester
+from mqtt import connection, jobs, link, looks, pool, requester
 from mqtt.messages import Accepted, End
 from mqtt.requester import Target
 from torture import careless
@@ -50,6 +50,7 @@ _PACES = {
     connection: {"_FIRST_PAUSE": 0.05, "_LONGEST_PAUSE": 0.5},
     requester: {"FIRST_PATIENCE": 0.3, "LONGEST_PATIENCE": 1.0},
     pool: {"LEASE": 2.0, "RENEW": 0.5},
+    looks: {"AGAIN": 0.5},
     jobs: {"_LOOK_EVERY": 0.5},
 }
 _POINTS = {

@@ -1,4 +1,4 @@
-"""The command `python -m mqtt.fleet`: collector, top, simulate, provision. Bad input: one sentence, exit status 2."""
+"""The command `python -m mqtt.fleet`, whose subcommands are below. Bad input: one sentence, exit status 2."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from appliance.command import Parser, obey
 from appliance.errors import BadInput
+from mqtt.fleet import command
 
 if TYPE_CHECKING:
     from mqtt.fleet.provision import Pki
@@ -39,6 +40,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_top(commands.add_parser("top", help="the fleet as a live table"))
     _add_simulate(commands.add_parser("simulate", help="boxes that are not there, to try all this with"))
     _add_provision(commands.add_parser("provision", help="a certificate, rights and configuration for one name"))
+    ordering = commands.add_parser("command", help="an order of the owner to one box, signed, and its result")
+    _add_broker(ordering)
+    command.add_command(ordering)
+    command.add_owner_key(commands.add_parser("owner-key", help="the owner's key, which signs commands"))
     return parser
 
 
@@ -144,7 +149,9 @@ def _simulate(options: argparse.Namespace) -> None:
 
 def _add_provision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="of the device or user; with --role broker any name of it")
-    parser.add_argument("--role", choices=["device", "requester", "collector", "operator", "broker"], default="device")
+    parser.add_argument(
+        "--role", choices=["device", "requester", "collector", "operator", "home", "broker"], default="device"
+    )
     parser.add_argument(
         "--pool",
         action="append",

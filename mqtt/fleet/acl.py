@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from mqtt import topics
 from mqtt.fleet.certificates import write
 
-Role = Literal["device", "requester", "collector", "operator"]
+Role = Literal["device", "requester", "collector", "operator", "home"]
 ROLES: tuple[Role, ...] = get_args(Role)
 _BLOCK = re.compile(r"^user (\S+)\n(?:topic .*\n)*", re.MULTILINE)
 _HEAD = "# Written by `python -m mqtt.fleet provision`. Mosquitto reads it anew on SIGHUP.\n"
@@ -21,7 +21,8 @@ _HEAD = "# Written by `python -m mqtt.fleet provision`. Mosquitto reads it anew 
 
 def block(name: str, role: Role, pools: Sequence[str] = ()) -> str:
     """The rights of one user, as lines of the file."""
-    rights = {"device": _device, "requester": _requester, "collector": _collector, "operator": _operator}[role]
+    every = {"device": _device, "requester": _requester, "collector": _collector, "operator": _operator, "home": _home}
+    rights = every[role]
     lines = [f"topic {what} {topic}" for what, topic in rights(name, pools)]
     return "\n".join([f"user {name}", *lines, ""])
 
@@ -80,4 +81,15 @@ def _operator(_name: str, _pools: Sequence[str]) -> _Rights:
         ("write", topics.commands("+")),
         ("read", topics.command_result("+", "+")),
         ("read", topics.presence("+")),
+    ]
+
+
+def _home(_name: str, _pools: Sequence[str]) -> _Rights:
+    """Home Assistant: it says that it is there, finds the boxes, shows what they say and sets what they let it set."""
+    return [
+        ("readwrite", topics.HOME_BIRTH),
+        ("read", topics.HOME_DISCOVERIES),
+        ("read", topics.presence("+")),
+        ("read", topics.home("+", "+")),
+        ("write", topics.home_set("+", "+")),
     ]

@@ -23,6 +23,7 @@ from mqtt.address import Address, address_of
 from mqtt.connection import Connection, Delivery, Opened, Subscribed
 from mqtt.link import Link
 from mqtt.waker import Waker
+from tests.mqtt import said
 
 PATIENCE = 30.0
 
@@ -104,7 +105,7 @@ class Rig:
 
 @dataclass
 class Ear:
-    """Hears `filters` and speaks as a requester does."""
+    """Hears `filters`, holding all that devices say to the contract, and speaks as a requester does."""
 
     url: str
     name: str
@@ -124,6 +125,7 @@ class Ear:
             elif isinstance(event, Subscribed):
                 self.ready = True
             elif isinstance(event, Delivery):
+                said.check_devices(event.topic, event.payload)
                 self.heard.append(event)
                 self.connection.acknowledge(event)
 

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.errors import BadInput
 from mqtt import topics
-from mqtt.commands import Commands, signed
+from mqtt.commands import Commands
+from mqtt.signing import signed
 from mqtt.store import Store
 from tests.conftest import Clock
 from tests.mqtt.rig import until
@@ -68,8 +69,23 @@ def test_a_link_that_died_in_the_middle_does_not_do_it_again(box: Box, tmp_path:
     after = Box(tmp_path, public)
     answer = after.commands.take(payload)
     assert answer is not None
+    assert (answer.done, answer.detail.split(":")[0]) == (False, "It is not known whether it was done")
     assert after.commands.results() == []
     assert after.done == 0
+
+
+def test_a_deed_that_meets_an_error_of_the_system_is_a_sentence_and_ends_nothing(tmp_path: Path, public: Path) -> None:
+    box = Box(tmp_path, public)
+
+    def gone(arguments: Any) -> tuple[str, dict[str, Any]]:
+        raise ProcessLookupError(3, "No such process")
+
+    box.commands = Commands("box", public, Store(tmp_path / "other.db"), {"diagnostics": gone}, box.clock)
+    payload = signed(box.command(), KEY)
+    box.commands.take(payload)
+    (result,) = until(box.commands.results)
+    assert (result.done, "No such process" in result.detail) == (False, True)
+    assert box.commands.take(payload) == result
 
 
 @pytest.mark.parametrize(

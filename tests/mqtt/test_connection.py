@@ -13,7 +13,7 @@ import pytest
 from appliance.errors import BadInput
 from mqtt import connection, topics
 from mqtt.address import Address
-from mqtt.connection import Closed
+from mqtt.connection import Closed, Opened
 from tests.mqtt.broker import Broker
 from tests.mqtt.proxy import Proxy
 from tests.mqtt.rig import until
@@ -45,6 +45,12 @@ def test_a_token_comes_from_a_file_and_certificates_want_encryption(tmp_path: Pa
     assert (address.port, address.username, address.password) == (8883, "me", "secret")
     with pytest.raises(BadInput, match="write mqtts://"):
         Address.of("mqtt://host", ca=tmp_path / "token")
+    with pytest.raises(BadInput, match="write mqtts://"):
+        Address.of("mqtt://host", token_file=tmp_path / "token")
+    (tmp_path / "noise").write_bytes(b"\xff\xfe")
+    for none in (tmp_path, tmp_path / "noise"):
+        with pytest.raises(BadInput, match="holds no token"):
+            Address.of("mqtts://host", token_file=none)
     with pytest.raises(BadInput, match="cannot be read"):
         Address.of("mqtts://host", ca=tmp_path / "missing")
 
@@ -79,7 +85,7 @@ def test_a_job_survives_a_network_that(
 
 
 def test_what_is_given_faster_than_the_network_takes_it_arrives_whole(make_ear: Make, name: str) -> None:
-    topic = topics.reply(name)
+    topic = f"elsewhere/{name}"
     speaker, listener = make_ear(), make_ear(topic)
     given = [bytes([number]) * (1_300_000 + number) for number in range(19)]
     for payload in given:
@@ -136,6 +142,23 @@ def test_the_watchdog_is_fed_by_a_broker_that_answers_and_not_by_one_that_is_sil
     fed.clear()
     box.link.turn([], time.monotonic())
     assert not fed
+
+
+def test_who_leaves_for_good_is_forgotten_and_who_closes_is_not(own_mosquitto: Broker) -> None:
+    def known(name: str) -> bool:
+        again = connection.Connection(Address.of(own_mosquitto.url), name)
+        found: list[bool] = []
+
+        def opened() -> bool:
+            found.extend(one.session_present for one in again.turn(time.monotonic()) if isinstance(one, Opened))
+            return bool(found)
+
+        until(opened)
+        parts[name](again)
+        return found[0]
+
+    parts = {"leaver": connection.Connection.leave, "closer": connection.Connection.close}
+    assert [known(name) for name in ("leaver", "leaver", "closer", "closer")] == [False, False, False, True]
 
 
 def test_a_broker_that_was_killed_and_forgot_everything_is_served_again(

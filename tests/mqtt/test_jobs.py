@@ -8,16 +8,19 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.job import JobState
 from mqtt import topics
 from mqtt.address import Address
 from mqtt.connection import Delivery
 from mqtt.messages import MAX_WISH
+from tests.mqtt.broker import broker
 from tests.mqtt.rig import Ear, Rig, until
 
 Make = Callable[..., Any]
@@ -215,3 +218,47 @@ def test_no_payload_and_no_property_harms_the_door(box: Rig, payload: bytes, res
         box.link._door.take(publish, wish, delivery)
     assert all(topic.startswith((topics.REPLIES, f"ensueno/v1/{box.name}/jobs/")) for topic in said)
     assert said or sum(box.link._door.refused.values()) == refused + 1
+
+
+# The second limit is Mosquitto's own: it says nothing of it before, and what it answers ends the connection.
+@pytest.mark.parametrize(("limit", "jobs", "lives"), [("max_packet_size", 10, 1), ("message_size_limit", 2, 7)])
+def test_a_broker_that_takes_no_picture_is_told_where_it_is(
+    limit: str,
+    jobs: int,
+    lives: int,
+    tmp_path: Path,
+    make_box: Make,
+    make_ear: Make,
+    name: str,
+    reply: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mqtt.connection._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("mqtt.connection._LONGEST_PAUSE", 0.1)
+    with broker(tmp_path / "narrow", f"{limit} 8000") as narrow:
+        box, ear = make_box(name, url=narrow.url), make_ear(reply, url=narrow.url)
+        for number in range(jobs):
+            wish = {"id": f"job-{number}", "prompt": "an apple", "size": "96x64", "count": 2}
+            ear.say(topics.jobs(name), wish, response_topic=reply)
+        until(lambda: len({body["id"] for body in ear.bodies(reply) if body["kind"] == "end"}) == jobs, box, ear)
+        ends = [body for body in ear.bodies(reply) if body["kind"] == "end"]
+        assert not any("png" in image for end in ends for image in end["images"])
+        assert all(image["url"] for end in ends for image in end["images"])
+        until(lambda: not box.link._ends.open, box, ear)
+        assert box.link.connection.lives <= lives
+
+
+def test_ends_that_the_broker_forbids_keep_no_others_waiting(
+    tmp_path: Path, make_box: Make, make_ear: Make, name: str, reply: str
+) -> None:
+    rights = tmp_path / "acl"
+    rights.write_text("topic readwrite #\ntopic deny ensueno/v1/replies/closed\n")
+    with broker(tmp_path / "strict", f"acl_file {rights}") as strict:
+        box, ear = make_box(name, url=strict.url), make_ear(reply, url=strict.url)
+        for number in range(10):  # more than are told at once
+            wish = {"id": f"job-{number}", "prompt": "an apple"}
+            ear.say(topics.jobs(name), wish, response_topic=topics.reply("closed"))
+        until(lambda: box.journal.counts()[JobState.FINISHED] == 10 and not box.link._ends.open, box, ear)
+        ear.say(topics.jobs(name), {"id": "last", "prompt": "an apple"}, response_topic=reply)
+        until(lambda: "end" in ear.kinds(reply), box, ear)
+        assert box.link.connection.lives == 1

@@ -105,6 +105,15 @@ def test_a_report_that_has_to_go_itself_takes_none_of_its_news_along(tmp_path: P
     assert told | kept == set(range(1, outbox.next_seq))
 
 
+def test_reports_of_one_moment_have_times_of_their_own(outbox: Outbox) -> None:
+    with outbox._store.write() as db:
+        db.executemany("INSERT INTO lost VALUES (?, ?)", [(number, number) for number in range(1, 1201, 2)])
+    outbox.report_lost()
+    times = [record.time for record in records(outbox)]
+    assert len(times) == 3
+    assert len(set(times)) == 3
+
+
 def test_64_mib_hold_72_hours_of_full_samples(outbox: Outbox) -> None:
     sample = {f"a_rather_long_name_of_a_number_{number}": 1e5 / (number + 1) for number in range(40)}
     labels = {"engine": "tensorrt-rtx", "bundle": "emoji-128 1.0.0", "version": "0.1.0", "passport": "mismatch"}

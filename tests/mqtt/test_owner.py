@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from appliance.bundles.install import install
 from appliance.bundles.slots import Slots
 from mqtt import topics
-from mqtt.commands import signed
+from mqtt.signing import signed
 from tests import served
 from tests.mqtt.broker import Broker
 from tests.mqtt.rig import Ear, until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from appliance.job import JobState
 from mqtt import topics
 from mqtt.messages import Claim
 from mqtt.pool import LEASE, Claims
+from tests.mqtt.broker import Broker
 from tests.mqtt.rig import Ear, Rig, until
 
 Make = Callable[..., Any]
@@ -120,7 +122,7 @@ def test_a_box_that_does_not_draw_takes_none_and_the_other_takes_all(boxes: list
 
 
 def test_a_prompt_to_two_boxes_one_killed_is_one_picture_and_the_late_run_is_suppressed(
-    boxes: list[Rig], ear: Ear, pool: str, monkeypatch: pytest.MonkeyPatch
+    boxes: list[Rig], ear: Ear, pool: str, make_ear: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mqtt.pool.LEASE", 1.0)
     monkeypatch.setattr("mqtt.pool.RENEW", 0.3)
@@ -146,3 +148,68 @@ def test_a_prompt_to_two_boxes_one_killed_is_one_picture_and_the_late_run_is_sup
     assert len({end["images"][0]["id"] for end in ends(ear, pool)}) == 1  # asked often, told often, drawn once
     assert dead.link.pool is not None
     assert dead.link.pool.doubles == 1
+    newcomer = make_ear(topics.claim(pool, "a"))
+    until(lambda: newcomer.heard, dead, newcomer)  # what the broker keeps is still the word of the one that drew it
+    assert [newcomer.bodies(topics.claim(pool, "a"))[0][key] for key in ("device", "ended")] == [alive.name, True]
+
+
+MANY = 3000  # three times what Debian's Mosquitto holds back for one client
+
+
+def say_many_claims(ear: Ear, pool: str) -> None:
+    """As after a busy hour: the claims of jobs that another box has ended."""
+    for number in range(MANY):
+        topic, payload = topics.claim(pool, f"old-{number}"), claim("ghost", 1, ended=True).as_bytes()
+        until(partial(ear.connection.publish, topic, payload, retain=True, expiry=3600), ear)
+
+
+def test_a_box_that_comes_to_thousands_of_claims_takes_jobs_and_none_that_has_ended(
+    make_box: Make, make_ear: Make, own_mosquitto: Broker, name: str, pool: str
+) -> None:
+    url = own_mosquitto.url
+    speaker = make_ear(url=url)
+    say_many_claims(speaker, pool)
+    ear, box = make_ear(topics.reply(pool), url=url), make_box(name, pool=pool, url=url)
+    until(lambda: box.link.pool.shares, box)
+    for job_id in ("new", "old-0", f"old-{MANY - 1}"):
+        ask(ear, pool, job_id)
+    until(lambda: len(ends(ear, pool)) == 1 and ear.kinds(topics.reply(pool)).count("claimed") == 2, box, ear)
+    assert [end["id"] for end in ends(ear, pool)] == ["new"]
+    claimed = [body for body in ear.bodies(topics.reply(pool)) if body["kind"] == "claimed"]
+    assert {(body["id"], body["owner"]) for body in claimed} == {("old-0", "ghost"), (f"old-{MANY - 1}", "ghost")}
+
+
+def test_a_box_that_was_away_while_thousands_were_claimed_takes_jobs_again(
+    make_box: Make, make_ear: Make, own_mosquitto: Broker, name: str, pool: str
+) -> None:
+    url = own_mosquitto.url
+    box, ear = make_box(name, pool=pool, url=url), make_ear(topics.reply(pool), url=url)
+    until(lambda: box.link.pool.shares, box)
+    box.die()
+    say_many_claims(ear, pool)
+    box.rise()
+    until(lambda: box.link.pool.shares, box)
+    ask(ear, pool, "new")
+    until(lambda: ends(ear, pool), box, ear)
+
+
+def test_another_body_for_a_job_does_not_take_its_claim_away(
+    make_box: Make, make_ear: Make, name: str, pool: str
+) -> None:
+    box, ear = make_box(name, pool=pool), make_ear(topics.reply(pool), topics.claims(pool))
+    until(lambda: box.link.pool.shares, box)
+    box.draws = False
+    ask(ear, pool, "a")
+    until(lambda: "accepted" in ear.kinds(topics.reply(pool)), box, ear)
+    wish = {"id": "a", "prompt": "a pear", "pool": pool}
+    ear.say(topics.pool_jobs(pool), wish, response_topic=topics.reply(pool))
+    until(lambda: "rejected" in ear.kinds(topics.reply(pool)), box, ear)
+    box.draws = True
+    until(lambda: ends(ear, pool), box, ear)
+    assert all(one.payload for one in ear.heard if one.topic == topics.claim(pool, "a"))
+
+
+def test_a_job_may_bear_any_name_that_a_fence_might(boxes: list[Rig], ear: Ear, pool: str) -> None:
+    job_id = f"fence-{boxes[0].name}"
+    ask(ear, pool, job_id)
+    until(lambda: ends(ear, pool), *boxes, ear)

@@ -83,5 +83,10 @@ def test_a_damaged_picture_is_noticed() -> None:
     assert png_of(picture()) == b"png"
     with pytest.raises(Unavailable, match="damaged"):
         png_of(picture(sha256="0" * 64))
+    with pytest.raises(Unavailable, match="damaged"):
+        png_of(picture(png="abc"))
+    for url in ("http://a b/", "http://[::1", "http://127.0.0.1:x/"):
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            png_of(picture(png=None, url=url))
     with pytest.raises(Unavailable, match="no address"):
         png_of(picture(png=None, url="file:///etc/passwd"))

@@ -42,7 +42,7 @@ def test_random_messages_are_counted(topic: str, data: bytes) -> None:
 
 
 def test_mutated_messages_are_counted(tmp_path: Path) -> None:
-    assert torture.payloads(tmp_path, seed=0, count=300).missing == 0
+    assert torture.payloads(tmp_path, seed=0, count=3000).missing == 0
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,7 @@ def test_mutated_messages_are_counted(tmp_path: Path) -> None:
         (TOPIC, payload(record(device="other")), "identity"),
         (TOPIC, payload(record(seq=0)), "bad_input"),
         (TOPIC, payload(record(samples={"n\ncount": 1.0})), "bad_input"),
+        (TOPIC, payload(record(9, kind="lost", lost=[[5, 1]])), "bad_input"),
         (TOPIC, payload(record()).replace(b"0.5", b"NaN"), "bad_input"),
         (TOPIC, payload(record()).replace(b"0.5", b"1e999"), "bad_input"),
         (TOPIC, b" " * (MAX_TELEMETRY + 1), "too_large"),

@@ -23,7 +23,7 @@ from tests.mqtt.fleet.services import ShippedBroker, shipped_broker
 from tests.served import until
 
 WATCHER = "watcher"
-USERS = ("box-1", "box-2", "asker", "collector-1", "operator-1", "stranger")
+USERS = ("box-1", "box-2", "asker", "collector-1", "operator-1", "home-1", "stranger")
 
 
 @dataclass
@@ -54,6 +54,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     pki.user("asker", "requester")
     pki.user("collector-1", "collector")
     pki.user("operator-1", "operator")
+    pki.user("home-1", "home")
     pki.user("gone", "device")
     for name in (WATCHER, "stranger"):
         pki.user(name, "device")
@@ -70,13 +71,13 @@ BOX = "ensueno/v1/box-1"
 MATRIX: dict[str, tuple[set[str], set[str]]] = {
     f"{BOX}/jobs": ({"asker"}, {"box-1"}),
     f"{BOX}/jobs/j1/status": ({"box-1"}, set()),
-    f"{BOX}/presence": ({"box-1"}, {"box-1", "asker", "collector-1", "operator-1"}),
+    f"{BOX}/presence": ({"box-1"}, {"box-1", "asker", "collector-1", "operator-1", "home-1"}),
     f"{BOX}/telemetry": ({"box-1"}, {"collector-1"}),
     f"{BOX}/ack": ({"collector-1"}, {"box-1"}),
     f"{BOX}/commands": ({"operator-1"}, {"box-1"}),
     f"{BOX}/commands/nonce/result": ({"box-1"}, {"operator-1"}),
-    f"{BOX}/home/prompt": ({"box-1"}, set()),
-    f"{BOX}/home/prompt/set": (set(), {"box-1"}),
+    f"{BOX}/home/prompt": ({"box-1"}, {"home-1"}),
+    f"{BOX}/home/prompt/set": ({"home-1"}, {"box-1"}),
     f"{BOX}/other": (set(), set()),
     f"{BOX}": (set(), set()),
     "ensueno/v1/pools/garden/jobs": ({"asker"}, {"box-1"}),
@@ -86,8 +87,8 @@ MATRIX: dict[str, tuple[set[str], set[str]]] = {
     "ensueno/v1/replies/asker": ({"box-1", "box-2"}, {"asker"}),
     "ensueno/v1/replies/asker/more": ({"box-1", "box-2"}, {"asker"}),
     "ensueno/v1/replies/someone": ({"box-1", "box-2"}, set()),
-    "homeassistant/device/ensueno-box-1/config": ({"box-1"}, set()),
-    "homeassistant/status": (set(), {"box-1", "box-2"}),
+    "homeassistant/device/ensueno-box-1/config": ({"box-1"}, {"home-1"}),
+    "homeassistant/status": ({"home-1"}, {"box-1", "box-2", "home-1"}),
     "ensueno/v2/box-1/jobs": (set(), set()),
     "elsewhere": (set(), set()),
 }

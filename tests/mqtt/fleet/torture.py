@@ -141,7 +141,9 @@ def samples_of_a_record() -> int:
 def mutated(chance: random.Random) -> tuple[str, bytes]:
     """A message from hell: a good one with bytes flipped, cut, doubled or with fields of other kinds, or pure noise."""
     odd = [None, True, -1, 0, 2**70, 1e308, "", "x" * 70, "\0", [], {}, [[1, 2]], {"a": 1}, NOW + 4e7, -4e7]
-    body = record(chance.randrange(1, 9))
+    body = record(chance.randrange(1, 12), session=f"life-{chance.randrange(30)}")
+    if chance.random() < 0.3:
+        body |= {"kind": "lost", "lost": [_range(chance) for _ in range(chance.randrange(4))]}
     for _ in range(chance.randrange(3)):
         body[chance.choice([*body, "lost", "extra"])] = chance.choice(odd)
     data = bytearray(payload(body) if chance.random() < 0.8 else payload(body, record(2)))
@@ -154,6 +156,12 @@ def mutated(chance: random.Random) -> tuple[str, bytes]:
         [topics.telemetry("box")] * 9 + ["", "ensueno/v1/pools/telemetry", "x" * 300, "ensueno/v1//telemetry"]
     )
     return topic, bytes(data)
+
+
+def _range(chance: random.Random) -> list[int]:
+    """Of numbers: in order or not, over others or not, small or as large as can be said."""
+    huge = [2**53 - chance.randrange(3), 2**53 + 1]
+    return [chance.randrange(-1, 14) if chance.random() < 0.9 else chance.choice(huge) for _ in range(2)]
 
 
 def payloads(folder: Path, seed: int, count: int) -> Outcome:
