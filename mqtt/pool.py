@@ -84,6 +84,11 @@ class Claims:
         if len(self._known) > _MOST_CLAIMS:
             del self._known[next(iter(self._known))]
 
+    def knows(self, job_id: str, claim: Claim | None) -> bool:
+        """Whether it was read before, when it was said."""
+        known = self._known.get(job_id)
+        return known is not None and known.claim == claim
+
     def forget_open(self) -> None:
         """All but those of ended jobs: their owners say them again."""
         self._known = {job_id: known for job_id, known in self._known.items() if known.claim.ended}
@@ -238,7 +243,8 @@ class Pool:
             claim = read(Claim, delivery.payload) if delivery.payload else None
         except BadInput:
             return
-        self.claims.heard(job_id, claim, now)
+        if not (delivery.retained and self.claims.knows(job_id, claim)):  # what was kept is no new sign of life
+            self.claims.heard(job_id, claim, now)
         self._settle(job_id, now)
 
     # --- inside ----------------------------------------------------------------------------------------------------

@@ -193,6 +193,22 @@ def test_a_box_that_was_away_while_thousands_were_claimed_takes_jobs_again(
     until(lambda: ends(ear, pool), box, ear)
 
 
+def test_a_dead_boxs_claim_does_not_live_again_because_the_broker_keeps_it(
+    make_box: Make, make_ear: Make, name: str, pool: str
+) -> None:
+    box, ear = make_box(name, pool=pool), make_ear(topics.reply(pool))
+    until(lambda: box.link.pool.shares, box)
+    dead = Claim(job="a", device="ghost", epoch=1, lease=LEASE)
+    ear.say(topics.claim(pool, "a"), dead.as_bytes(), retain=True)
+    claims = box.link.pool.claims
+    until(lambda: claims.holder("a") == ("ghost", 1), box)
+    claims._known["a"].read -= LEASE + 1  # so long ago
+    ask(ear, pool, "a")
+    until(lambda: ends(ear, pool), box, ear)
+    assert "claimed" not in ear.kinds(topics.reply(pool))
+    assert claims.holder("a") == (name, 2)
+
+
 def test_another_body_for_a_job_does_not_take_its_claim_away(
     make_box: Make, make_ear: Make, name: str, pool: str
 ) -> None:

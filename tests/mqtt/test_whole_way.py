@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from mqtt import topics
 from tests.mqtt.broker import Broker
-from tests.served import Served, running, until
+from tests.mqtt.rig import Ear
+from tests.mqtt.rig import until as heard_until
+from tests.served import Served, free_port, running, until
 
 
 class Asked:
@@ -82,3 +86,68 @@ def test_one_end_for_a_job_whose_broker_link_and_requester_are_killed(
     assert len(json.loads(stdout)["images"]) == 4
     pictures = served.call("/v1/images")[1]["images"]
     assert sum(picture["job"] == "three-deaths" for picture in pictures) == 4
+
+
+class Killable:
+    """A box of a pool as a process, all of whose processes can be killed at once, as by a power cut."""
+
+    def __init__(self, name: str, bundle: Path, folder: Path, broker: Broker) -> None:
+        self.name = name
+        port = free_port()
+        command = [sys.executable, "-m", "appliance", "serve", "--port", str(port), "--threads", "1"]
+        command += ["--bundle", str(bundle), "--data-dir", str(folder / name)]
+        command += ["--mqtt", broker.url, "--mqtt-device", name, "--mqtt-pool", "two"]
+        self.served = Served(subprocess.Popen(command), f"http://127.0.0.1:{port}", folder / name)
+        until(self.served.ready)
+
+    def kill(self) -> None:
+        """-9, the supervisor first, which would start the others again."""
+        parent = psutil.Process(self.served.process.pid)
+        for process in (parent, *parent.children(recursive=True)):
+            process.kill()
+        self.served.process.wait(30)
+
+    def stop(self) -> None:
+        self.served.process.send_signal(signal.SIGTERM)
+        self.served.process.wait(30)
+
+
+@pytest.fixture
+def two(tiny_folder: Path, broker_of_the_box: Broker, tmp_path: Path) -> Iterator[list[Killable]]:
+    boxes: list[Killable] = []
+    try:
+        for name in ("pool-a", "pool-b"):
+            boxes.append(Killable(name, tiny_folder, tmp_path, broker_of_the_box))
+        yield boxes
+    finally:
+        for box in boxes:
+            box.stop()
+
+
+def test_a_prompt_to_a_pool_of_two_boxes_of_which_one_is_killed_is_one_picture(
+    two: list[Killable], tiny_folder: Path, broker_of_the_box: Broker, tmp_path: Path
+) -> None:
+    ear = Ear(broker_of_the_box.url, "ear-of-two", (topics.statuses("+"),))
+    heard_until(lambda: ear.ready, ear)
+    engines = [box.served.engine() for box in two]
+    for engine in engines:
+        os.kill(engine, signal.SIGSTOP)  # neither draws before one is killed
+    asked = Asked(broker_of_the_box, tmp_path, "--pool", "two", "--id", "shared", "--seed", "7")
+    owner = until(lambda: next((box for box in two if box.served.call("/v1/jobs/shared")[0] == 200), None))
+    (other,) = [box for box in two if box is not owner]
+    owner.kill()
+    os.kill(engines[two.index(other)], signal.SIGCONT)
+    assert asked.end()["images"] == [{"path": str(tmp_path / "picture.png"), "seed": 7}]
+
+    again = Killable(owner.name, tiny_folder, tmp_path, broker_of_the_box)
+    two[two.index(owner)] = again
+    again.served.ended("shared")  # cancelled, or drawn and kept to itself
+    heard_until(lambda: ends(ear), ear)
+    ear.close()
+    assert {end["device"] for end in ends(ear)} == {other.name}
+    assert len(other.served.call("/v1/images")[1]["images"]) == 1
+
+
+def ends(ear: Ear) -> list[dict[str, Any]]:
+    topics_of_both = [topics.status(name, "shared") for name in ("pool-a", "pool-b")]
+    return [body for topic in topics_of_both for body in ear.bodies(topic) if body["kind"] == "end"]
