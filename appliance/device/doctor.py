@@ -14,6 +14,7 @@ from pathlib import Path
 
 from appliance.config import Settings
 from appliance.device import health, jetson, reachable, sandbox, sensors
+from appliance.device.as_owner import as_owner
 from appliance.device.finding import Finding, Watch, unforeseen
 from appliance.device.sensors import Sensors
 from appliance.device.tegrastats import sample
@@ -168,7 +169,8 @@ def _fit(settings: Settings, found: Sensors) -> str:
 def _engine(settings: Settings) -> str:
     from appliance.ladder import ladder
 
-    climbed = ladder.climb(Bundle.open(settings.bundle), settings)
+    with as_owner(settings.data_dir):  # golden pictures and attempts are kept there
+        climbed = ladder.climb(Bundle.open(settings.bundle), settings)
     climbed.pipeline.close()
     return "\n".join([f"{climbed.pipeline.engine_name} loads the bundle", *climbed.passed_over])
 
