@@ -99,6 +99,7 @@ class Link:
         self._outbox = outbox
         self.subscribed = False
         self._stopping = False
+        self._now = 0.0  # of the present turn
         self._slot = Slots(settings.data_dir).watch()
         self._on_topic: dict[str, Callable[[Delivery], None]] = {
             topics.jobs(self.device): self._on_wish,
@@ -122,6 +123,7 @@ class Link:
 
     def turn(self, rung: Iterable[str], now: float) -> None:
         """One look at the broker and at the box. What a full disk stops is tried again at the next."""
+        self._now = now
         self._trouble, before = None, self._trouble
         for event in self.connection.turn(now):
             with self._patiently(before):
@@ -257,7 +259,7 @@ class Link:
         wish = self._door.read(self.connection.publish, delivery)
         self._ends.look_soon()
         if wish is not None and wish.kind == "job" and self.pool is not None and wish.pool == self.pool.name:
-            self.pool.take(wish, delivery, self.connection, time.monotonic())
+            self.pool.take(wish, delivery, self.connection, self._now)
             return
         if wish is not None:
             self._door.take(self.connection.publish, wish, delivery)
@@ -286,7 +288,7 @@ class Link:
     def _on_other(self, delivery: Delivery) -> None:
         """A claim; or no topic of ours: a subscription of another version, still in the broker's session."""
         if self.pool is not None:
-            self.pool.heard(delivery, time.monotonic())
+            self.pool.heard(delivery, self._now)
         self.connection.acknowledge(delivery)
 
     def _tell(self, result: CommandResult) -> None:

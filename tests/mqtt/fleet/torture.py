@@ -3,6 +3,7 @@
     payloads   random and mutated messages: nothing crashes, each is kept or counted with a reason
     broker     a real Mosquitto with Debian's defaults is killed (-9) in the middle of telemetry, and the collector dies
                between keeping and acknowledging: at the end every record is there once
+    doors      the device's side: messages and properties by chance at every handler of a link (tests/mqtt/doors.py)
 
 Short rounds run in the tests, long ones by scripts/torture-fleet. What a kill does not show: a power cut (the page
 cache lives on); SQLite's synchronous=FULL, read back at each start, is there for that.
@@ -28,10 +29,12 @@ from mqtt.fleet.collector import GROUP, Collector
 from mqtt.fleet.counters import Counters
 from mqtt.fleet.simulate import Device, Fleet
 from mqtt.fleet.store import Kept, Store
+from tests.mqtt.doors import doors
 from tests.mqtt.fleet.fake_post import FakePost
 from tests.mqtt.fleet.records import NOW, payload, record
 from tests.mqtt.fleet.services import PlainBroker, plain_broker
 from tests.served import free_port
+from tests.tiny_bundles import make_tiny_bundle
 
 
 @dataclass(frozen=True)
@@ -191,9 +194,9 @@ def _counted(counters: Counters) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The long proofs of the fleet's cloud side, in resumable rounds.")
-    parser.add_argument("what", choices=["payloads", "broker", "control"])
+    parser.add_argument("what", choices=["payloads", "broker", "control", "doors"])
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--records", type=int, default=25_000, help="in one round (payloads: messages)")
+    parser.add_argument("--records", type=int, default=25_000, help="in one round (payloads, doors: messages)")
     parser.add_argument("--kills", type=int, default=5, help="of the broker in one round")
     parser.add_argument("--devices", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
@@ -214,6 +217,10 @@ def main() -> int:
 
 
 def _round(options: argparse.Namespace, folder: Path, seed: int) -> Outcome:
+    if options.what == "doors":
+        wrong = doors(folder, make_tiny_bundle(folder / "bundle"), seed, options.records)
+        print(*wrong, sep="\n", end="\n" * bool(wrong))
+        return Outcome(seed, options.records, 0, 0, len(wrong), 0)
     if options.what == "payloads":
         return payloads(folder, seed, options.records)
     kind: type[Collector] = HastyCollector if options.what == "control" else Collector
