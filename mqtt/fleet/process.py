@@ -25,11 +25,10 @@ _log = logging.getLogger("ensueno.collector")
 
 def collect(address: Address, prometheus: str, data_dir: Path, listen: str, name: str) -> None:
     """Run until SIGTERM or SIGINT. What was received and not kept stays with the devices. Raises `BadInput`."""
-    counters, stop = Counters(), threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    counters = Counters()
     shared, file = topics.shared(GROUP, topics.ALL_TELEMETRY), data_dir / "collector.db"
     with (
+        _until_stopped() as stop,
         closing(Prometheus(prometheus)) as client,
         closing(Store(file)) as store,
         closing(Store(file, reserve=0)) as spool,
@@ -43,6 +42,18 @@ def collect(address: Address, prometheus: str, data_dir: Path, listen: str, name
         with served(listen, counters.text, trouble) as port, _sending(forwarder, data_dir / "forward.lock", stop):
             _log.info("Taking telemetry from %s:%d; counters on port %d.", address.host, address.port, port)
             _turn_until(stop, collector, trouble)
+
+
+@contextmanager
+def _until_stopped() -> Iterator[threading.Event]:
+    """Set by SIGTERM and SIGINT, which mean afterwards what they did before."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _turn_until(stop: threading.Event, collector: Collector, trouble: Callable[[], str | None]) -> None:

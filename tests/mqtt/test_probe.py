@@ -32,11 +32,11 @@ def test_one_that_does_not_is_no_mistake_in_the_settings() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"mqtt": "mqtt://h", "mqtt_ca": Path("/nowhere.pem")}, "Certificates need an encrypted connection"),
+        ({"mqtt": "mqtt://h", "mqtt_ca": Path("/nowhere.pem")}, "Certificates and tokens need an encrypted connection"),
         ({"mqtt": "mqtts://h", "mqtt_ca": Path(__file__)}, "The certificates cannot be used"),
         ({"mqtt": "mqtt://h", "mqtt_device": "pools"}, "cannot name a device"),
         ({"mqtt": "mqtt://h", "mqtt_pool": "a/b"}, "cannot name a device or pool"),
-        ({"mqtt": "mqtt://h", "mqtt_token_file": Path("/")}, "holds no password"),
+        ({"mqtt": "mqtts://h", "mqtt_token_file": Path("/")}, "holds no token"),
         ({"mqtt": "mqtt://h", "mqtt_owner_key": Path("/nowhere.pem")}, "no Ed25519 public key"),
     ],
 )

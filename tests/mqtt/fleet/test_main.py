@@ -104,9 +104,9 @@ def test_a_collector_whose_way_to_prometheus_dies_ends(tmp_path: Path, monkeypat
         raise RuntimeError("dead")
 
     monkeypatch.setattr(process, "run", die)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(RuntimeError, match="dead"):
         process.collect(Address.of(f"mqtt://127.0.0.1:{free_port()}"), "http://x/", tmp_path, "127.0.0.1:0", "one")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_the_table_keeps_who_was_silent_for_days(real_prometheus: RealPrometheus) -> None:
