@@ -74,9 +74,8 @@ def _at_once(box: Box, repeat: int, wishes: Iterator[dict[str, Any]]) -> list[Fi
     """Four people at once beside one after another, taking turns."""
     together, apart = [], []
     with ThreadPoolExecutor(PEOPLE) as people:
-        list(
-            people.map(box.ask, [next(wishes) for _ in range(PEOPLE)])
-        )  # the first batch of a size is slower: compiled
+        # the first batch of a size is slower: its network is compiled
+        list(people.map(box.ask, [next(wishes) for _ in range(PEOPLE)]))
         for _ in range(repeat):
             began = time.perf_counter()
             list(people.map(box.ask, [next(wishes) for _ in range(PEOPLE)]))
