@@ -41,6 +41,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
+from appliance import strict_json
 from appliance.errors import BadInput, TooLarge
 from appliance.ids import JOB_ID
 from appliance.job import JobState, Priority
@@ -297,17 +298,7 @@ def read_json(payload: bytes, most: int) -> Any:
     """Bytes from outside → plain json values, strictly. Raises `BadInput`, `TooLarge`."""
     if len(payload) > most:
         raise TooLarge(f"The message has {len(payload)} bytes: send at most {most}.")
-    try:
-        value = json.loads(
-            payload.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_no_duplicates
-        )
-    except UnicodeDecodeError:
-        raise BadInput("The message is not UTF-8: send json in UTF-8.") from None
-    except BadInput:
-        raise
-    except (ValueError, RecursionError):
-        raise BadInput("The message is not valid json: check quotes, commas and brackets.") from None
-    return value
+    return strict_json.loads(payload, "The message")
 
 
 def read_wish(payload: bytes) -> Wish:
@@ -348,24 +339,6 @@ def _validated(adapter: TypeAdapter[_T], value: Any) -> _T:
         return adapter.validate_python(value)
     except ValidationError as error:
         raise BadInput(sentence(error)) from None
-
-
-def _no_constant(name: str) -> None:
-    raise BadInput(f"{name} is not json: send a finite number.")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise BadInput("A number is too large: send a finite number.")
-    return value
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise BadInput("The same field is given twice: send each field once.")
-    return fields
 
 
 def as_base64(data: bytes) -> str:
