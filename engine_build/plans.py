@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance import durable
+from appliance import durable, stop_signals
 from appliance.errors import BadInput, BadPassport, NoRoom
 from appliance.lock import only_one
 from appliance.pipeline.manifest import Bundle
@@ -172,15 +171,8 @@ def _ended(progress: BuildProgress) -> Iterator[None]:
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     """True after SIGINT or SIGTERM; the builder then ends at its next step."""
     asked: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in _STOPS}
-    try:
+    with stop_signals.heard(lambda number, _: asked.append(number)):
         yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _report(folder: Path, done: Passport, built: list[str]) -> dict[str, Any]:

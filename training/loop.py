@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from appliance import stop_signals
 from training import checkpoint, optimizer
 from training.checkpoint import Progress
 from training.errors import TrainingError
@@ -132,12 +132,8 @@ def _until_stopped() -> Iterator[list[int]]:
     def remember(number: int, frame: FrameType | None) -> None:
         caught.append(number)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with stop_signals.heard(remember):
         yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Trainer:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from appliance import failpoints
+from appliance import failpoints, stop_signals
 from appliance.bundles.slots import Slots
 from appliance.config import Settings
 from appliance.errors import BadBundle, EngineFault, EnsuenoError
@@ -73,8 +73,5 @@ def stop_raises() -> Iterator[None]:
     def stop(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
+    with stop_signals.heard(stop, (signal.SIGTERM,)):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from appliance import stop_signals
 from mqtt import topics
 from mqtt.address import Address
 from mqtt.fleet.broker import Broker
@@ -48,12 +48,8 @@ def collect(address: Address, prometheus: str, data_dir: Path, listen: str, name
 def _until_stopped() -> Iterator[threading.Event]:
     """Set by SIGTERM and SIGINT, which mean afterwards what they did before."""
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with stop_signals.heard(lambda *_: stop.set()):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _turn_until(stop: threading.Event, collector: Collector, trouble: Callable[[], str | None]) -> None:
