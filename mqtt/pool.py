@@ -209,8 +209,6 @@ class Pool:
         """Its end is told: no late box shall draw it."""
         if asker.pool == self.name:
             self._say(asker.job, asker.epoch or 1, ended=True)
-            # known before it comes back: whoever asks again must not have us claim it anew, over the end that is kept
-            self.claims.heard(asker.job, self._claim(asker.job, asker.epoch or 1, ended=True), self._now)
             self._renewed.pop(asker.job, None)
 
     def main_opened(self, session_present: bool, now: float) -> None:
@@ -368,9 +366,8 @@ class Pool:
         return epoch
 
     def _say(self, job_id: str, epoch: int, *, ended: bool = False) -> int | None:
-        claim = self._claim(job_id, epoch, ended=ended)
+        claim = Claim(job=job_id, device=self._device, epoch=epoch, lease=LEASE, ended=ended)
+        if ended:  # known before it comes back: an ask that comes first must not have us claim it anew, over the end
+            self.claims.heard(job_id, claim, self._now)
         expiry = KEPT_AFTER_END if ended else int(4 * LEASE)
         return self._main.publish(topics.claim(self.name, job_id), claim.as_bytes(), retain=True, expiry=expiry)
-
-    def _claim(self, job_id: str, epoch: int, *, ended: bool) -> Claim:
-        return Claim(job=job_id, device=self._device, epoch=epoch, lease=LEASE, ended=ended)
