@@ -6,9 +6,8 @@ The same command on the same folder goes on where it was; a `--careless` run, th
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from appliance.config import BUNDLED
@@ -17,6 +16,7 @@ from torture import clocks, crashes, cuts, full, kills, soak
 from torture.box import Plot
 from torture.bundle import hollow
 from torture.checker import Verdict
+from torture.conclusion import conclude
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,12 +76,7 @@ def main(arguments: list[str]) -> int:
     except EnsuenoError as error:
         print(error, file=sys.stderr)
         return error.exit_status
-    kept = {"command": arguments, "good": verdict.good, "told": verdict.told(), **asdict(verdict)}
-    (options.folder / "verdict.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
-    print(verdict.told())
-    if options.careless:
-        print("The negative control was found out, as it must be." if not verdict.good else "It was NOT found out.")
-    return int(verdict.good == options.careless)
+    return conclude(verdict, arguments, options.folder, options.careless)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,13 @@ class Mosquitto(Fork):
 
     def answers(self) -> bool:
         """Whether it takes connections."""
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return takes_connections(self.port)
+
+
+def takes_connections(port: int) -> bool:
+    """Whether somebody listens at this port of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -11,7 +11,6 @@ moment before it is on the disk, and must be found out. A kill is no power cut: 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import random
 import sys
@@ -38,6 +37,7 @@ from torture.box import free_port, until
 from torture.broker import Mosquitto
 from torture.bundle import hollow
 from torture.checker import audit
+from torture.conclusion import conclude
 from torture.crowd import Crowd, Request
 from torture.forks import Fork
 from torture.history import History
@@ -290,12 +290,7 @@ def main(arguments: list[str]) -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     hurry()
     verdict = torment(World(options.folder, options.seed, options.jobs, options.careless), options.kills)
-    kept = {"command": arguments, "good": verdict.good, "told": verdict.told(), **asdict(verdict)}
-    (options.folder / "verdict.json").write_text(json.dumps(kept, indent=1), encoding="utf-8")
-    print(verdict.told())
-    if options.careless:
-        print("The negative control was found out, as it must be." if not verdict.good else "It was NOT found out.")
-    return int(verdict.good == options.careless)
+    return conclude(verdict, arguments, options.folder, options.careless)
 
 
 if __name__ == "__main__":

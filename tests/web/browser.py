@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -98,3 +98,17 @@ def held(page: Page, pattern: str) -> Iterator[None]:
     for route in routes:
         route.continue_()
     page.unroute(pattern)
+
+
+def comers(visiting: Callable[..., Iterator[Visit]]) -> Iterator[Callable[..., Visit]]:
+    """For a fixture: call what it yields for each visitor, by the arguments of `visiting`; all leave in the end."""
+    open_visits: list[Iterator[Visit]] = []
+
+    def come(**context: Any) -> Visit:
+        running = visiting(**context)
+        open_visits.append(running)
+        return next(running)
+
+    yield come
+    for running in open_visits:
+        assert next(running, None) is None

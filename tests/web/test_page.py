@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from appliance.web import Limits
 from tests.web.box import Painter, make_box
-from tests.web.browser import DESK, PHONE, Visit, held, visit
+from tests.web.browser import DESK, PHONE, Visit, comers, held, visit
 from tests.web.test_openai import served
 
 Come = Callable[..., AbstractContextManager[Visit]]
@@ -30,16 +31,7 @@ def visitor(browser: Browser, tmp_path: Path) -> Iterator[Visit]:
 @pytest.fixture
 def at(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
     """The same with another browser: `at(viewport=DESK, locale="es-ES")`."""
-    open_visits: list[Iterator[Visit]] = []
-
-    def come(**context: Any) -> Visit:
-        running = visiting(browser, tmp_path, **context)
-        open_visits.append(running)
-        return next(running)
-
-    yield come
-    for running in open_visits:
-        assert next(running, None) is None
+    yield from comers(partial(visiting, browser, tmp_path))
 
 
 def visiting(browser: Browser, folder: Path, queue_limit: int = 100, **context: Any) -> Iterator[Visit]:

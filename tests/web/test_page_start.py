@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from appliance.web import Limits
 from tests.web.box import Painter, make_box, png, starting_manifest
-from tests.web.browser import DESK, PHONE, Visit, visit
+from tests.web.browser import DESK, PHONE, Visit, comers, visit
 from tests.web.test_openai import served
 from tests.web.test_page import no_barrier
 
@@ -23,16 +24,7 @@ PHOTO: FilePayload = {"name": "photo.png", "mimeType": "image/png", "buffer": pn
 @pytest.fixture
 def at(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
     """A visitor at a box that can start from pictures: `at(viewport=DESK)`."""
-    open_visits: list[Iterator[Visit]] = []
-
-    def come(**context: Any) -> Visit:
-        running = visiting(browser, tmp_path, **context)
-        open_visits.append(running)
-        return next(running)
-
-    yield come
-    for running in open_visits:
-        assert next(running, None) is None
+    yield from comers(partial(visiting, browser, tmp_path))
 
 
 def visiting(browser: Browser, folder: Path, steps: int = 20, **context: Any) -> Iterator[Visit]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.served import free_port, until
+from torture.broker import takes_connections
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 
@@ -112,7 +112,7 @@ class PlainBroker:
             self._process = subprocess.Popen(
                 ["mosquitto", "-c", str(self._config)], stdout=output, stderr=subprocess.STDOUT
             )
-        until(lambda: accepts(self._port))
+        until(lambda: takes_connections(self._port))
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)
@@ -135,12 +135,6 @@ def plain_broker(folder: Path, port: int) -> Iterator[PlainBroker]:
         yield broker
     finally:
         broker.kill()
-
-
-def accepts(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 class ShippedBroker:
@@ -169,5 +163,5 @@ class ShippedBroker:
 def shipped_broker(folder: Path, pki: Path) -> Iterator[ShippedBroker]:
     broker = ShippedBroker(folder, pki, free_port())
     with started(["mosquitto", "-c", str(broker.config)], broker.log) as broker.process:
-        until(lambda: accepts(broker.port))
+        until(lambda: takes_connections(broker.port))
         yield broker
