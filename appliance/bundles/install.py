@@ -26,7 +26,6 @@ _MOST_FILES = 20_000
 _LARGEST_MANIFEST = 16 << 20
 _LARGEST_BUNDLE = 64 << 30
 _KEPT_FREE = 256 << 20
-_REMEDY = "save the weights as safetensors and export the bundle again"
 _PICKLE_MAGIC = re.compile(rb"\x80[\x02-\x05]")
 
 

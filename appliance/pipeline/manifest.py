@@ -23,7 +23,6 @@ from pydantic import (
 from appliance.errors import BadBundle
 from appliance.request import Offer
 
-FORMAT = 1
 MANIFEST = "manifest.json"
 VAE_ENCODER = "vae_encoder"  # the component that a bundle may have, and then starts from pictures
 SAFETY_CHECKER = "safety_checker"  # the one that looks at what was drawn, where its owner wants that
